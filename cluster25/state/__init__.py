@@ -1,0 +1,1 @@
+"""The state store: one protocol, two stores, and the lease and checkpoint built on it."""
