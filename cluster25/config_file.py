@@ -14,8 +14,8 @@ CONFIG_FILE = "config.yml"
 def read_config_file() -> dict[str, Any]:
     """What `config.yml` in the working directory sets: `url` under `opencti:` comes as `opencti_url`.
 
-    Values are text, or lists of text, as written, so that they mean the same as in the environment (YAML would
-    make 83 of a secret 0123). Empty when there is no such file. Raises `SettingsError` when it cannot be read.
+    Values are text, or lists of text, as written, so that they mean the same as in the environment (YAML
+    would make 83 of a secret 0123). Empty when there is no such file, `SettingsError` when it is unreadable.
     """
     path = Path(CONFIG_FILE)
     try:

@@ -1,10 +1,9 @@
 """What a value of a setting may be, where a plain number or text does not say it.
 
 Every check raises `ValueError` with a text that follows the variable's name ("must be ...") and never repeats
-a value that may hold a secret.
+a value that may hold a secret. Values come as text; those of `config.yml` may be lists or maps by mistake.
 """
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,15 +26,13 @@ def _connector_id(value: str) -> str:
     try:
         return str(UUID(value))
     except ValueError:
-        raise ValueError("must be a UUID: make one with `python3 -m uuid -u uuid4` or `uuidgen`") from None
+        raise ValueError("must be a UUID, as `uuidgen` makes them") from None
 
 
 def _header_token(value: SecretStr) -> SecretStr:
     token = value.get_secret_value()
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise ValueError(
-            "must be one line of ASCII letters, digits and signs without blanks: it is sent in a header"
-        )
+        raise ValueError("must be ASCII letters, digits and signs without blanks: it is sent in a header")
     return value
 
 
@@ -57,9 +54,7 @@ def _url(value: str) -> str:
 def _https_unless_loopback(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
-        raise ValueError(
-            "must use https: the client secret is sent there (http is for this very machine only)"
-        )
+        raise ValueError("must use https, the client secret is sent there (http only to a loopback address)")
     return value
 
 
@@ -70,39 +65,47 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _tls_verify(value: str | bool | Path) -> bool | Path:
+def _tls_verify(value: object) -> bool | Path:
     text = str(value)
     if text.lower() in {"true", "false"}:
         return text.lower() == "true"
-    if not Path(text).is_file():
-        raise ValueError(
-            "must be true, false, or the path of a file with CA certificates; there is no such file"
-        )
+    try:
+        exists = Path(text).is_file()
+    except OSError:
+        exists = False
+    if not exists:
+        raise ValueError("must be true, false, or the path of a readable file with CA certificates")
     return Path(text)
 
 
-def _log_level(value: str) -> str:
-    level = value.lower()
+def _lower(value: object) -> str:
+    return str(value).lower()
+
+
+def _log_level(value: object) -> str:
+    level = _lower(value)
     return "warn" if level == "warning" else level
 
 
-def _lower(value: str) -> str:
-    return value.lower()
+def _collection(value: str) -> str:
+    if "/" in value:
+        raise ValueError("must be the name of a top-level collection, without /")
+    return value
 
 
-def _indicator_types(value: str | Iterable[str]) -> tuple[str, ...]:
-    listed = value.split(",") if isinstance(value, str) else value
-    types = tuple(dict.fromkeys(name.strip().lower() for name in listed if name.strip()))
+def _indicator_types(value: object) -> tuple[str, ...]:
+    listed = value if isinstance(value, list | tuple) else str(value).split(",")
+    types = tuple(dict.fromkeys(_lower(name).strip() for name in listed if str(name).strip()))
     unknown = [name for name in types if name not in INDICATOR_TYPES]
     if unknown or not types:
         found = f"unknown: {', '.join(unknown)}" if unknown else "none is given"
-        raise ValueError(f"must list one or more of {', '.join(INDICATOR_TYPES)}; {found}")
+        raise ValueError(f"must list one or more of {', '.join(INDICATOR_TYPES)} ({found})")
     return types
 
 
-def _import_start(value: str | datetime | timedelta) -> datetime | timedelta:
+def _import_start(value: object) -> datetime | timedelta:
     try:
-        start = _read_start(value) if isinstance(value, str) else value
+        start = value if isinstance(value, datetime | timedelta) else _read_start(str(value))
     except (ValueError, ValidationError):
         raise ValueError(
             "must be an ISO 8601 date, date-time or duration, such as 2026-01-31, 2026-01-31T08:00:00Z or P7D"
@@ -129,6 +132,7 @@ Url = Annotated[str, AfterValidator(_url)]
 SecureUrl = Annotated[Url, AfterValidator(_https_unless_loopback)]
 TlsVerify = Annotated[bool | Path, BeforeValidator(_tls_verify)]
 LogLevel = Annotated[Literal["debug", "info", "warn", "error"], BeforeValidator(_log_level)]
+Collection = Annotated[str, AfterValidator(_collection)]
 StateStore = Annotated[Literal["firestore", "sqlite"], BeforeValidator(_lower)]
 IndicatorTypes = Annotated[tuple[IndicatorType, ...], NoDecode, BeforeValidator(_indicator_types)]
 ImportStart = Annotated[datetime | timedelta, BeforeValidator(_import_start)]

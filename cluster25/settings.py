@@ -19,6 +19,7 @@ from cluster25.errors import SettingsError
 from cluster25.redaction import MASK, hide
 from cluster25.setting_types import (
     INDICATOR_TYPES,
+    Collection,
     ConnectorId,
     HeaderToken,
     ImportStart,
@@ -46,7 +47,7 @@ def _store_of_this_place() -> Literal["firestore", "sqlite"]:
 
 
 class Settings(BaseSettings):
-    """All settings, checked. Values given to the constructor are those of `config.yml`: the environment wins."""
+    """All settings, checked. The constructor takes what `config.yml` says: the environment wins over it."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
@@ -79,7 +80,7 @@ class Settings(BaseSettings):
     state_sqlite_path: Path = Path(".state/cluster25.db")
     firestore_project: str | None = None
     firestore_database: str = "(default)"
-    firestore_collection: str = Field("cluster25_connector", pattern=r"^[^/]+$")
+    firestore_collection: Collection = "cluster25_connector"
 
     @model_validator(mode="before")
     @classmethod
@@ -96,7 +97,7 @@ class Settings(BaseSettings):
         budget_seconds = info.data.get("cluster25_run_budget_sec", 0)
         if lease_seconds <= budget_seconds:
             raise ValueError(
-                f"must be greater than CLUSTER25_RUN_BUDGET_SEC: {lease_seconds} is not above {budget_seconds}"
+                f"must exceed CLUSTER25_RUN_BUDGET_SEC ({budget_seconds}), but is {lease_seconds}"
             )
         return lease_seconds
 
@@ -131,7 +132,7 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """The settings of this process. Raises `SettingsError` that lists every problem by the variable's name."""
+    """The settings of this process. Raises `SettingsError`, which lists every problem by variable name."""
     from_file = read_config_file()
     try:
         return Settings(**from_file)
@@ -140,7 +141,7 @@ def load_settings() -> Settings:
     listed = "; ".join(problems)
     raise SettingsError(
         f"{len(problems)} setting{'s are' if len(problems) > 1 else ' is'} missing or wrong: {listed}.",
-        f"Set them in the environment or in {CONFIG_FILE}; .env.example and {CONFIG_FILE}.sample show every setting.",
+        f"Correct this in the environment or in {CONFIG_FILE}; {CONFIG_FILE}.sample shows every setting.",
     )
 
 
