@@ -1,0 +1,12 @@
+module "monitoring" {
+  source = "./monitoring"
+
+  project_id         = var.project_id
+  function           = local.function
+  name               = var.name
+  interval_seconds   = var.interval_seconds
+  run_budget_seconds = var.run_budget_seconds
+  alert_emails       = var.alert_emails
+
+  depends_on = [google_project_service.api]
+}
