@@ -24,8 +24,10 @@ CLIENT_SECRET = "stand-in-secret"
 BASE_PATH = "/api/v1"
 
 Transform = Callable[[Iterator[bytes]], Iterator[bytes]]
-"""Changes the pieces of an export on their way: cut, drip, append. A `ConnectionError` raised in it resets the
-connection; an end before its time leaves a whole HTTP answer with half a bundle in it."""
+"""Changes the pieces of an export on their way: cut, drip, append.
+
+A `ConnectionError` raised in it resets the connection; an end before its time makes a whole HTTP answer with
+half a bundle in it."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Export:
 class Cluster25(Loopback):
     """Serves a feed to whoever has the credentials.
 
-    Tokens are valid for `token_life_seconds` of `clock`. With `compress`, exports are gzipped for clients that
-    accept it. `exports` lists what was asked for and granted, oldest first.
+    Tokens are valid for `token_life_seconds` of `clock`. With `compress`, exports are gzipped for clients
+    that accept it. `exports` lists what was asked for and granted, oldest first.
     """
 
     def __init__(
@@ -130,7 +132,7 @@ def _not_found(exchange: Exchange) -> None:
 
 
 def _parse(query: str) -> Export:
-    """What the query asks for. Raises `ValueError` for a missing, unknown or repeated parameter or a wrong value."""
+    """What the query asks for. Raises `ValueError` for a missing, unknown, repeated or wrong parameter."""
     asked = parse_qs(query, keep_blank_values=True)
     types = tuple(asked.pop("types", []))
     if not types or not set(types) <= set(TYPES):
