@@ -54,7 +54,7 @@ class Connectors:
         return self.document(connector_id)
 
     def reset(self) -> None:
-        """What the button *Reset the connector state* does, on every connector: state and queue are emptied."""
+        """What the button *Reset the connector state* does, on every connector: empty state and queue."""
         for connector in self.by_id.values():
             connector.state = ""
             connector.state_reset = True

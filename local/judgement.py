@@ -60,9 +60,8 @@ def split_bundle(bundle: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
     """How many objects a worker expects of the bundle (which is changed by it), and what it drops."""
     from pycti import OpenCTIStix2Splitter  # noqa: PLC0415 (half a second, which only a judge should pay)
 
-    expectations, incompatible, _ = OpenCTIStix2Splitter().split_bundle_with_expectations(
-        bundle, use_json=False
-    )
+    splitter = OpenCTIStix2Splitter()  # type: ignore[no-untyped-call]
+    expectations, incompatible, _ = splitter.split_bundle_with_expectations(bundle, use_json=False)
     return expectations, incompatible
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -80,7 +80,7 @@ def load_release(name: str) -> Release:
     return Release(_VERSION_OF[name], schema)
 
 
-@cache
+@lru_cache(maxsize=64)
 def _checked(schema: GraphQLSchema, document: str) -> tuple[DocumentNode, list[GraphQLError]]:
     # Cached, because a connector sends the same few documents again and again.
     parsed = parse(document)
