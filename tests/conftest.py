@@ -1,0 +1,28 @@
+"""What all tests share: the Firestore emulator, and an environment that belongs to the test alone."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clock import SimulatedClock
+from tests.emulator import EmulatorMissingError, running_emulator
+
+
+@pytest.fixture(scope="session")
+def firestore_emulator() -> Iterator[str]:
+    """`host:port` of a running emulator that Google's library, here and in child processes, talks to."""
+    try:
+        with running_emulator() as address, pytest.MonkeyPatch.context() as environment:
+            environment.setenv("FIRESTORE_EMULATOR_HOST", address)
+            yield address
+    except EmulatorMissingError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def clock() -> SimulatedClock:
+    """A clock that stands still until the test moves it."""
+    return SimulatedClock()
