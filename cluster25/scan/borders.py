@@ -53,9 +53,9 @@ def _decode(elements: memoryview) -> list[bytes]:
     """The elements of a list, given without its brackets; none if these are not whole elements.
 
     That msgspec accepts them proves that they end at a border, although its bytes also occur inside strings
-    and nested lists: cut inside a string, a quote would be missing; cut n levels deep, n brackets, and the one
-    `]` added is taken up by the one `[`. Had the list ended before the cut, something would follow its end.
-    Neither encoding nor the range of numbers is looked at: that is for whoever reads the object.
+    and nested lists: cut inside a string, a quote would be missing; cut n levels deep, n brackets, and the
+    one `]` added is taken up by the one `[`. Had the list ended before the cut, something would follow its
+    end. Neither encoding nor the range of numbers is looked at: that is for whoever reads the object.
     """
     try:
         raws = _DECODER.decode(b"".join((b"[", elements, b"]")))
