@@ -162,7 +162,7 @@ def _stack_trace(record: logging.LogRecord) -> str | None:
     """In the interpreter's own format, which Error Reporting recognises in a field of this name."""
     if not record.exc_info or record.exc_info[1] is None:
         return None
-    text = redact("".join(traceback.format_exception(record.exc_info[1])))
+    text = redact("".join(traceback.format_exception(record.exc_info[1]))).rstrip()
     return text[-_LONGEST_TEXT_CHARS:]
 
 
