@@ -69,8 +69,9 @@ class Feed:
         self._added.extend(entries)
 
     def oldest(self) -> datetime:
-        """When the first of the indicators was modified."""
-        return min(_modified(entry) for entry in self._indicators(TYPES, datetime.min.replace(tzinfo=UTC)))
+        """When the first of the indicators was modified; `now` if there are none."""
+        everything = self._indicators(TYPES, datetime.min.replace(tzinfo=UTC))
+        return min((_modified(entry) for entry in everything), default=self.now)
 
     def objects(self, types: Collection[str] = TYPES, start: datetime | None = None) -> Iterator[Entry]:
         """What an export brings: indicators of these types modified at `start` or later, and all the rest.

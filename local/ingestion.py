@@ -11,7 +11,10 @@ import orjson
 Version = tuple[str, str | None]
 """The id of an object and its `modified`, which markings and observables do not have."""
 
-COMPANION_TYPES = frozenset({"identity", "marking-definition"})
+
+def is_companion(object_id: str) -> bool:
+    """Whether this is an author or a marking, which travel with every bundle that refers to them."""
+    return object_id.startswith(("identity--", "marking-definition--"))
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,14 @@ class Ingestion:
             self.pushed.append(pushed)
             self.waiting.append(pushed)
 
+    def distinct(self) -> int:
+        """How many different objects were received, companions apart."""
+        return len({object_id for object_id, _ in self.received if not is_companion(object_id)})
+
     def _count(self, found: dict[str, Any]) -> None:
         version = (str(found.get("id")), found.get("modified"))
         self.received[version] += 1
-        if self.received[version] > 1 and found.get("type") not in COMPANION_TYPES:
+        if self.received[version] > 1 and not is_companion(version[0]):
             self.sent_twice += 1
         if self._keep_bundles:
             elder = self.latest.get(version[0])

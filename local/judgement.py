@@ -60,7 +60,7 @@ def split_bundle(bundle: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
     """How many objects a worker expects of the bundle (which is changed by it), and what it drops."""
     from pycti import OpenCTIStix2Splitter  # noqa: PLC0415 (half a second, which only a judge should pay)
 
-    splitter = OpenCTIStix2Splitter()  # type: ignore[no-untyped-call]
+    splitter = OpenCTIStix2Splitter()
     expectations, incompatible, _ = splitter.split_bundle_with_expectations(bundle, use_json=False)
     return expectations, incompatible
 
