@@ -1,5 +1,4 @@
 resource "google_firestore_database" "state" {
-  # checkov:skip=CKV2_GCP_21:Google-managed encryption; the state holds digests and times, no secret and no credentials.
   project     = var.project_id
   name        = local.database
   location_id = var.firestore_location != "" ? var.firestore_location : var.region
