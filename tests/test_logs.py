@@ -33,7 +33,6 @@ class Terminal(io.StringIO):
 def logging_as_before() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in (None, "cluster25", "main")]
     before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
-    logging.getLogger().handlers.clear()  # pytest's own handler raises where logging would report
     yield
     for logger, level, handlers in before:
         logger.setLevel(level)
@@ -133,17 +132,28 @@ def test_no_secret_gets_through_by_any_way_into_a_line(stream: io.StringIO) -> N
 def test_extra_fields_of_any_kind_make_valid_json(stream: io.StringIO) -> None:
     moment = datetime(2026, 1, 31, 8, tzinfo=UTC)
     log.info(
-        "odd", extra={"nan": float("nan"), "lone": "\ud800", "at": moment, "path": Path("x"), "time": "mine"}
+        "odd",
+        extra={
+            "lag": 1.5,
+            "nan": float("nan"),
+            "lone": "\ud800",
+            "at": moment,
+            "path": Path("x"),
+            "time": "mine",
+        },
     )
     (line,) = lines(stream)
-    assert (line["nan"], line["lone"], line["path"]) == ("nan", "\ud800", "x")
+    assert (line["lag"], line["nan"], line["lone"], line["path"]) == (1.5, "nan", "\ud800", "x")
     assert line["at"] == "2026-01-31T08:00:00.000000Z"
     assert line["time"] != "mine"
 
 
 def test_a_line_that_cannot_be_written_stops_nothing_and_leaks_nothing(
-    stream: io.StringIO, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    logging.getLogger().handlers.clear()  # pytest's own handler raises where logging would report
+    stream = io.StringIO()
+    configure("info", stream)
     log.info("%d objects", SECRET)
     log.info("next")
     assert [line["message"] for line in lines(stream)] == ["next"]
