@@ -1,0 +1,73 @@
+# Needs Python >= 3.11 and make; everything else is installed into .venv. `make` alone lists what there is.
+
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test suite check format lock clean
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 10
+
+run: .venv/.installed ## Import end to end, with stand-ins or, given credentials in .env, for real (FEED=bundle.json: that bundle)
+	@$(BIN)/python -m local.demo
+
+test: check suite ## Every check, then the tests on each Python of 3.13, 3.12, 3.11 found (the slow ones on the first only)
+	@set -e; for version in $$(sh tests/interpreters.sh | sed 1d | cut -d ' ' -f 1); do \
+	    $(MAKE) suite-$$version; \
+	done
+
+suite: .venv/.installed
+	@echo "== All tests, with coverage, on $$($(BIN)/python --version)"
+	@$(BIN)/python -m pytest --cov --cov-report=term
+
+suite-%: .venv-%/.installed
+	@echo "== Tests, without the slow ones, on $$(.venv-$*/bin/python --version)"
+	@.venv-$*/bin/python -m pytest -m "not slow"
+
+check: .venv/.installed ## Lint, formatting, types, shell scripts, Terraform's formatting (where terraform is installed)
+	@echo "== ruff"
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check
+	@echo "== mypy"
+	@$(BIN)/mypy --no-error-summary
+	@echo "== shellcheck"
+	@find . -name '.?*' ! -name .ci -prune -o \( -name '*.sh' -o -path './.ci/run' \) -print | xargs $(BIN)/shellcheck
+	@if [ -d terraform ] && command -v terraform >/dev/null; then \
+	    echo "== terraform fmt"; terraform fmt -check -diff -recursive terraform; \
+	fi
+
+format: .venv/.installed ## Format Python and Terraform sources
+	@$(BIN)/ruff check --quiet --fix-only
+	@$(BIN)/ruff format
+	@if [ -d terraform ] && command -v terraform >/dev/null; then terraform fmt -recursive terraform; fi
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
+
+lock: .venv/.installed ## Pin, with hashes, what requirements.in and requirements-dev.in ask for
+	@$(LOCK) requirements.in -o requirements.txt
+	@$(LOCK) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+
+clean: ## Remove virtual environments, caches and local state
+	rm -rf .venv .venv-* .state .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One environment for daily work, of the preferred interpreter, and one for each other version the tests run on.
+.venv/.installed: requirements-dev.txt
+	@$(call install,.venv,1p)
+
+.venv-%/.installed: requirements-dev.txt
+	@$(call install,.venv-$*,/^$* /p)
+
+# $(1) the environment's folder, $(2) the line of interpreters.sh, as sed selects it
+define install
+python=$$(sh tests/interpreters.sh | sed -n '$(2)' | cut -d ' ' -f 2-); \
+[ -n "$$python" ] || { echo "No Python >= 3.11 found that can make virtual environments. Install one" \
+    "(Debian, Ubuntu: apt install python3 python3-venv), then try again." >&2; exit 1; }; \
+echo "== Installing requirements-dev.txt into $(1) ($$("$$python" --version), a minute or two, once)"; \
+"$$python" -m venv $(1) && $(1)/bin/python -m pip install --quiet --require-hashes -r requirements-dev.txt && \
+touch $(1)/.installed
+endef
