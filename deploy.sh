@@ -298,7 +298,7 @@ store_secret() { # name, value or nothing, flag that brings a value
   exists secrets describe "$1" || cloud secrets create "$1" --replication-policy=automatic
   find_version "$1"
   if [[ -n $2 && (-z $STORED_VERSION || $2 != "$(cloud secrets versions access "$STORED_VERSION" --secret="$1")") ]]; then
-    printf '%s' "$2" | cloud secrets versions add "$1" --data-file=-
+    cloud secrets versions add "$1" --data-file=- < <(printf '%s' "$2") # printf is of the shell: no process list shows it
     find_version "$1"
   fi
   if [[ $DRY_RUN == yes ]]; then STORED_VERSION=1; fi
