@@ -88,7 +88,7 @@ class Resolvers:
         work_id: str = asked["id"]
 
         def edit(change: Callable[[Arguments], None]) -> Field:
-            def resolve(_: GraphQLResolveInfo[Any], **asked: Any) -> str:
+            def resolve(_: GraphQLResolveInfo, **asked: Any) -> str:
                 change(asked)
                 return work_id
 
@@ -118,7 +118,7 @@ def _guarded(
     name: str,
     capabilities: frozenset[str] | None,
     resolve: Callable[[Arguments], Any],
-    _: GraphQLResolveInfo[Any],
+    _: GraphQLResolveInfo,
     **asked: Any,
 ) -> Any:
     """Resolve a field if the user may have it; `BYPASS` is what administrators have."""
