@@ -45,7 +45,9 @@ format: .venv/.installed ## Format Python and Terraform sources
 	@$(BIN)/ruff format
 	@if [ -d terraform ] && command -v terraform >/dev/null; then terraform fmt -recursive terraform; fi
 
-LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
+# Extras stay in the pins: an older pip, such as that of Python 3.11, calls `name[extra]` unpinned otherwise.
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --python-version 3.11 \
+    --custom-compile-command "make lock"
 
 lock: .venv/.installed ## Pin, with hashes, what requirements.in and requirements-dev.in ask for
 	@$(LOCK) requirements.in -o requirements.txt
