@@ -42,6 +42,7 @@ class OpenCTI(Loopback):
         self.connectors = Connectors(clock)
         self.works = Works(clock)
         self.ingestion = Ingestion(keep_bundles=keep_bundles)
+        self.release = release
         self._release = load_release(release)
         self._resolvers = Resolvers(self._release.version, self.connectors, self.works, self.ingestion)
         self._lock = RLock()

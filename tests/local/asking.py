@@ -18,6 +18,7 @@ PING = """mutation P($id: ID!, $state: String, $info: ConnectorInfoInput) {
   } }"""
 PUSH = """mutation B($id: String!, $bundle: String!, $work: String) {
   stixBundlePush(connectorId: $id, bundle: $bundle, work_id: $work) }"""
+ADD_WORK = "mutation A($id: String!, $name: String) { workAdd(connectorId: $id, friendlyName: $name) { id } }"
 WORK = """query W($id: ID!) { work(id: $id) {
   name status errors { message } tracking { import_expected_number import_processed_number } } }"""
 

@@ -8,9 +8,8 @@ import pytest
 from local.feed import Feed
 from local.indicators import IDENTITY_ID, PLATFORM_MARKING_IDS
 from local.opencti import OpenCTI
-from tests.local.asking import CONNECTOR_ID, PUSH, WORK, ask, push, refusal
+from tests.local.asking import ADD_WORK, CONNECTOR_ID, PUSH, WORK, ask, push, refusal
 
-ADD_WORK = "mutation A($id: String!, $name: String) { workAdd(connectorId: $id, friendlyName: $name) { id } }"
 URL = "[url:value = 'http://x']"
 
 
