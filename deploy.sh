@@ -323,16 +323,19 @@ grant_runtime_roles() {
 }
 
 deploy_function() {
-  local flags digest
+  local flags digest deployed=''
   step "Function"
   mapfile -t flags < <(function_flags)
   digest=$( (printf '%s\n' "${flags[@]}" && source_digest) | sha256sum | cut -c1-40)
-  if [[ $(function_value "value(state,labels.deployed)") == "ACTIVE"*"$digest" ]]; then
+  if exists functions describe "$FUNCTION" --region="$REGION"; then
+    deployed=$(cloud functions describe "$FUNCTION" --region="$REGION" --format="value(state,labels.deployed)")
+  fi
+  if [[ $deployed == "ACTIVE"*"$digest" ]]; then
     step "  unchanged: same source, same settings"
   else
     cloud functions deploy "$FUNCTION" --gen2 "${flags[@]}" --source="$ROOT" --update-labels="deployed=$digest"
   fi
-  URL=$(function_value "value(serviceConfig.uri)")
+  URL=$(cloud functions describe "$FUNCTION" --region="$REGION" --format="value(serviceConfig.uri)")
   if [[ $DRY_RUN == yes ]]; then URL="https://$FUNCTION-example.a.run.app"; fi
   [[ $URL == https://* ]] || die "the function has no address; see: gcloud functions describe $FUNCTION --region=$REGION"
 }
@@ -373,12 +376,6 @@ environment() {
 source_digest() {
   cd "$ROOT"
   find main.py requirements.txt cluster25 -type f ! -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
-}
-
-function_value() { # format
-  if exists functions describe "$FUNCTION" --region="$REGION"; then
-    cloud functions describe "$FUNCTION" --region="$REGION" --format="$1"
-  fi
 }
 
 grant_invoker_role() {
