@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, ParamSpec, TextIO, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TextIO, TypeVar
 
 from cluster25.clock import to_rfc3339
 from cluster25.redaction import redact
@@ -27,6 +27,13 @@ _LONGEST_TEXT_CHARS = 50_000
 _STANDARD_ATTRIBUTES: Final = {*vars(logging.makeLogRecord({})), "message", "asctime"}
 _CLOUD_TRACE = re.compile(r"(?P<trace>[0-9a-f]{32})(?:/(?P<span>\d{1,20}))?(?:;.*)?", re.IGNORECASE)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-[0-9a-f]{2}.*")
+
+
+class Headers(Protocol):
+    """The headers of a request, as web frameworks hand them over."""
+
+    def get(self, key: str, default: str, /) -> str:
+        """The value of a header, or the default."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class _Run:
 _run: contextvars.ContextVar[_Run | None] = contextvars.ContextVar("run", default=None)
 
 
-def trace_of(headers: Mapping[str, str], project: str | None) -> Trace | None:
+def trace_of(headers: Headers, project: str | None) -> Trace | None:
     """The trace named by a request's `X-Cloud-Trace-Context` or W3C `traceparent` header.
 
     `headers` is looked up as given: pass the framework's own, which ignores case. None when there is no

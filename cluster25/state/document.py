@@ -71,6 +71,8 @@ class State(_Part):
     """Grows with every lease."""
     lease: Lease | None = None
     watermark: Moment | None = None
+    start: Moment | None = None
+    """What exports ask from while that is not `watermark - overlap`; kept until one has ended cleanly."""
     floor: Moment | None = None
     """What was modified before it has been pruned from the ledger; None before the first pruning."""
     question: Question | None = None
@@ -101,10 +103,12 @@ class State(_Part):
         """The state after a reset: the import starts over, but lease, fence and history stay."""
         return self.changed(
             watermark=None,
+            start=None,
             floor=None,
             question=None,
             pages=0,
             ledger=b"",
+            companions=[],
             last_tick=None,
             reset_pending=False,
         )

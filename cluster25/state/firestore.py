@@ -29,11 +29,11 @@ from cluster25.errors import SettingsError, StateDamagedError, StateUnavailableE
 from cluster25.state.store import ConflictError, Page, Rejected, Stored
 
 TIMEOUT_SECONDS = 10.0
-DOCUMENTS_PER_QUERY = 50
-"""So that an answer of the largest pages (512 KiB) comes well within the timeout."""
-DELETES_PER_BATCH = 100
-REJECTED_PER_BATCH = 9
-"""A request may have 10 MiB, a rejected object nearly 1 MiB."""
+PAGES_PER_QUERY = 16
+"""Of at most 512 KiB each: what is in memory at a time, and must come within the timeout."""
+BATCH_WRITES = 100
+BATCH_BYTES = 3_000_000
+"""The service takes 10 MiB in a request, its emulator 4."""
 
 CONFLICTS = (exceptions.Aborted, exceptions.AlreadyExists, exceptions.FailedPrecondition, exceptions.NotFound)
 """Somebody else wrote first, is writing right now, or deleted the document."""
@@ -114,7 +114,7 @@ class FirestoreStore:
     def read_pages(self, generation: int, count: int) -> Iterator[bytes]:
         """See `Store.read_pages`."""
         numbers = iter(range(count))
-        while group := list(islice(numbers, DOCUMENTS_PER_QUERY)):
+        while group := list(islice(numbers, PAGES_PER_QUERY)):
             names = [_page_name(generation, number) for number in group]
             query = (
                 self._ledger.where(filter=self._name_filter(">=", names[0]))
@@ -122,17 +122,16 @@ class FirestoreStore:
                 .order_by(FieldPath.document_id())
             )
             with self._errors_explained():
-                found = [(page.id, page.get("entries")) for page in self._stream(query)]
-            for name, (found_name, entries) in zip(names, found, strict=False):
-                if name != found_name:
-                    break
+                found = {page.id: page.to_dict() or {} for page in self._stream(query)}
+            for name in names:
+                entries = found.get(name, {}).get("entries")
+                if not isinstance(entries, bytes):
+                    raise StateDamagedError(
+                        f"Ledger page {name} is missing, or holds no bytes.",
+                        f"Nothing was changed in {self.location}. Restore it and its subcollection ledger by "
+                        "point-in-time recovery, or delete the document to start over.",
+                    )
                 yield entries
-            if [name for name, _ in found] != names:
-                raise StateDamagedError(
-                    f"Of the ledger pages {names[0]} to {names[-1]}, {len(names) - len(found)} are missing.",
-                    f"Nothing was changed in {self.location}. Restore it and its subcollection ledger by "
-                    "point-in-time recovery, or delete the document to start over.",
-                )
 
     def write_page(self, page: Page) -> None:
         """See `Store.write_page`."""
@@ -146,7 +145,7 @@ class FirestoreStore:
         query = (
             self._ledger.where(filter=self._name_filter("<", _page_name(before_generation, 0)))
             .select([])
-            .limit(DELETES_PER_BATCH)
+            .limit(BATCH_WRITES)
         )
         with self._errors_explained():
             while pages := list(self._stream(query)):
@@ -158,9 +157,9 @@ class FirestoreStore:
     def add_rejected(self, rejected: list[Rejected]) -> None:
         """See `Store.add_rejected`."""
         with self._errors_explained():
-            for start in range(0, len(rejected), REJECTED_PER_BATCH):
+            for group in _batches(rejected):
                 batch = self._client.batch()
-                for one in rejected[start : start + REJECTED_PER_BATCH]:
+                for one in group:
                     batch.set(self._rejected.document(one.key), asdict(one))
                 batch.commit(**self._limits)
 
@@ -208,6 +207,20 @@ class FirestoreStore:
 
 def _page_name(generation: int, number: int) -> str:
     return f"{generation:08d}-{number:06d}"
+
+
+def _batches(rejected: list[Rejected]) -> Iterator[list[Rejected]]:
+    group: list[Rejected] = []
+    for one in rejected:
+        if group and len(one.content) + sum(len(other.content) for other in group) > BATCH_BYTES:
+            yield group
+            group = []
+        group.append(one)
+        if len(group) == BATCH_WRITES:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -66,14 +66,18 @@ class HeldLease:
         self._write(lambda state: self._renewed(state.without_checkpoint()))
         self.ledger = Ledger()
 
-    def rewind(self, watermark: datetime | None, floor: datetime | None, question: Question | None) -> None:
-        """Work from another watermark, earlier or later, and keep the ledger. Raises ResetPendingError.
+    def rewind(
+        self, *, watermark: datetime | None, start: datetime | None, question: Question | None
+    ) -> None:
+        """Ask from another time than the last run, and keep the ledger. Raises ResetPendingError.
 
-        For a changed question, and for a watermark adopted from OpenCTI. `floor` is what the ledger covers
-        of the question: None when all that is not in it is to be pushed, however old.
+        For a first run and a changed question, which ask from `start` until an export has ended cleanly, and
+        for a watermark adopted from OpenCTI. What is not in the ledger is wanted, however old: no floor.
         """
         self._write(
-            lambda state: self._renewed(state).changed(watermark=watermark, floor=floor, question=question)
+            lambda state: self._renewed(state).changed(
+                watermark=watermark, start=start, floor=None, question=question
+            )
         )
 
     def commit(
@@ -103,6 +107,7 @@ class HeldLease:
             pages += 1
         checkpoint = {
             "watermark": watermark,
+            "start": None,
             "floor": floor,
             "question": question,
             "companions": companions,

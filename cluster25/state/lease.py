@@ -87,6 +87,12 @@ def request_reset(store: Store, clock: Clock) -> bool:
     raise StateUnavailableError("Others kept writing to the state.", "Ask for the reset again.")
 
 
+def read_checkpoint(store: Store) -> tuple[State, Ledger]:
+    """The state and the ledger, without the right to change them. Raises like `read_state`."""
+    state = read_state(store)
+    return state, Ledger.unpack(chain([state.ledger], store.read_pages(state.generation, state.pages)))
+
+
 def _not_now(state: State, holder: str | None) -> LeaseHeldError:
     if holder is None or state.lease is None:
         return LeaseHeldError(

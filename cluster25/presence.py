@@ -1,0 +1,112 @@
+"""The connector as OpenCTI's operators see it: registered, alive, with its state and its reset button."""
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Any
+
+from cluster25.clock import Budget, to_rfc3339
+from cluster25.errors import ConnectorUnknownError
+from cluster25.opencti import OpenCTI
+from cluster25.settings import Settings
+from cluster25.state.document import State
+
+log = logging.getLogger(__name__)
+
+MEGABYTE = 1e6
+"""OpenCTI counts queue sizes in these."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an operator did to the state in OpenCTI: go on from `watermark`, or with None start over."""
+
+    watermark: datetime | None
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What a ping brought back: an order if there is one, and the size of the connector's queue."""
+
+    order: Order | None
+    queue_megabytes: float
+
+
+class Presence:
+    """Pings OpenCTI on behalf of the connector; registers it first where that is missing."""
+
+    def __init__(self, settings: Settings, sink: OpenCTI) -> None:
+        self._settings = settings
+        self._sink = sink
+        self._queue_megabytes = 0.0
+        scope_and_name = f"{settings.connector_name}\n{settings.connector_scope}"
+        self.registration = blake2b(scope_and_name.encode(), digest_size=8).hexdigest()
+        """Digest of what is registered; the state remembers it so that a change registers again."""
+
+    def ping(self, state: State, budget: Budget) -> Greeting:
+        """Show the state, learn the orders. Raises what `OpenCTI.ping` raises."""
+        if state.registration != self.registration:
+            self._sink.register(budget)
+        sent = shown_state(state)
+        try:
+            pong = self._sink.ping(sent, self._info(state), budget)
+        except ConnectorUnknownError:
+            log.warning(
+                "OpenCTI does not know the connector (deleted in the interface?): registering it again"
+            )
+            self._sink.register(budget)
+            pong = self._sink.ping(sent, self._info(state), budget)
+        self._queue_megabytes = pong.queue_bytes / MEGABYTE
+        return Greeting(_order(sent, pong.state), self._queue_megabytes)
+
+    @property
+    def is_queue_full(self) -> bool:
+        """Whether the queue, at the last ping, was larger than CONNECTOR_QUEUE_THRESHOLD."""
+        return self._queue_megabytes > self._settings.connector_queue_threshold
+
+    def _info(self, state: State) -> dict[str, Any]:
+        info: dict[str, Any] = {
+            "run_and_terminate": False,
+            "buffering": self.is_queue_full,
+            "queue_threshold": float(self._settings.connector_queue_threshold),
+            "queue_messages_size": self._queue_megabytes,
+        }
+        if state.last_run:
+            interval = timedelta(seconds=self._settings.cluster25_interval_sec)
+            info["last_run_datetime"] = to_rfc3339(state.last_run.started_at)
+            info["next_run_datetime"] = to_rfc3339(state.last_run.started_at + interval)
+        return info
+
+
+def shown_state(state: State) -> str:
+    """The state as OpenCTI's interface shows it."""
+    last_run = state.last_run
+    shown = {
+        "version": state.version,
+        "watermark": to_rfc3339(state.watermark) if state.watermark else None,
+        "last_run": last_run
+        and {
+            "outcome": last_run.outcome,
+            "exported": last_run.exported,
+            "pushed": last_run.pushed,
+            "skipped": last_run.skipped,
+            "rejected": last_run.rejected,
+        },
+    }
+    return json.dumps(shown)
+
+
+def _order(sent: str, returned: str | None) -> Order | None:
+    """A returned state that differs from the sent one is an order; a missing one says nothing."""
+    if returned is None or returned == sent:
+        return None
+    if returned == "":
+        return Order(None)
+    try:
+        watermark = datetime.fromisoformat(json.loads(returned)["watermark"])
+        return Order(watermark.astimezone())
+    except (ValueError, TypeError, KeyError, OverflowError):
+        log.warning("OpenCTI returned a state that is not this connector's; it is not adopted")
+        return None

@@ -1,0 +1,201 @@
+"""The middle of a run: from batches of raw objects to chunks that OpenCTI has accepted."""
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cluster25.chunks import Chunk, Companions
+from cluster25.clock import Clock
+from cluster25.errors import BundleTooLargeError
+from cluster25.references import Assembler
+from cluster25.scan import MAX_OBJECT_BYTES, Batch
+from cluster25.settings import Settings
+from cluster25.state.ledger import Entry, Ledger
+from cluster25.state.store import Rejected
+from cluster25.stix import (
+    COMPANION_TYPES,
+    Item,
+    Parsed,
+    UnsendableError,
+    cluster25_author,
+    complete,
+    parse,
+    unescape,
+)
+from cluster25.tally import Tally
+
+log = logging.getLogger(__name__)
+
+REJECTED_KEPT = timedelta(days=30)
+REJECTED_CONTENT_BYTES = 1_000_000
+"""With the fields around it, a rejected object stays below Firestore's 1 MiB."""
+
+
+_ID_MEMBER = re.compile(rb'"id"\s*:\s*"([a-z0-9-]{1,250}--[0-9a-fA-F-]{36})"')
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """Where things go: `push` returns only when OpenCTI has accepted the chunk, `record` only when the ledger
+    has its entries, `keep` only when rejected objects are stored.
+    """
+
+    push: Callable[[Chunk], None]
+    record: Callable[[list[Entry]], None]
+    keep: Callable[[list[Rejected]], None]
+
+
+class Transfer:
+    """Skips what the ledger holds, checks and completes the rest, and hands it on in chunks.
+
+    `floor` is the time before which nothing is wanted: objects modified earlier are skipped; None when
+    everything is wanted. `remembered` are companions of earlier runs, as JSON. It counts in `tally`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        run_id: str,
+        ledger: Ledger,
+        floor: datetime | None,
+        remembered: list[str],
+        tally: Tally,
+        outlet: Outlet,
+    ) -> None:
+        self._rejected: list[Rejected] = []
+        self._pending: set[bytes] = set()
+        self._older_than_floor = 0
+        self._run_id = run_id
+        self._clock = clock
+        self._started_at = clock.now()
+        self._ledger = ledger
+        self._floor = floor
+        self._tally = tally
+        self._outlet = outlet
+        self._create_observables = settings.cluster25_create_observables
+        author = cluster25_author()
+        self._author_id = author.object_id
+        self.companions = Companions([author, *(self._complete(parse(text.encode())) for text in remembered)])
+        self._assembler = Assembler(
+            self.companions,
+            ledger.knows,
+            author_id=self._author_id,
+            max_objects=settings.cluster25_chunk_objects,
+            max_bytes=settings.cluster25_chunk_bytes,
+        )
+
+    def take(self, batch: Batch) -> None:
+        """Take a batch of the stream; pushes every chunk that it fills."""
+        self._tally.exported += len(batch.objects) + len(batch.oversized)
+        for head in batch.oversized:
+            self._reject(_id_in(head), head, f"it is larger than {MAX_OBJECT_BYTES} bytes")
+        for raw in batch.objects:
+            try:
+                self._take_object(raw)
+            except UnsendableError as error:
+                self._reject(_id_in(raw), raw, str(error))
+        self._keep_rejected()
+
+    def finish(self) -> None:
+        """The stream has ended cleanly: push the rest."""
+        self._hand_on(self._assembler.finish())
+        self._keep_rejected()
+        self._tally.dropped_references = self._assembler.dropped_references
+        if self._tally.dropped_references:
+            log.warning("dropped %d references to objects that never came", self._tally.dropped_references)
+        if self._older_than_floor:
+            log.warning(
+                "Cluster25 sent %d objects modified before the time asked for; they were skipped",
+                self._older_than_floor,
+            )
+
+    def _take_object(self, raw: bytes) -> None:
+        parsed = parse(raw)
+        if parsed.object_type in COMPANION_TYPES and self.companions.fits(parsed.object_id, len(raw)):
+            self._hand_on(self._assembler.add(self._complete(parsed)))
+        elif self._is_wanted(parsed):
+            item = self._complete(parsed)
+            self._pending.add(item.digest)
+            self._hand_on(self._assembler.add(item))
+        else:
+            self._tally.skipped += 1
+            self._hand_on(self._assembler.show(parsed.object_id))
+
+    def _is_wanted(self, parsed: Parsed) -> bool:
+        if parsed.digest in self._ledger:
+            if parsed.modified is None:  # else pruning would forget it while the source still sends it
+                self._ledger.add(parsed.digest, int(self._started_at.timestamp()))
+            return False
+        if self._floor and parsed.modified and parsed.modified < self._floor:
+            self._older_than_floor += 1
+            return False
+        return parsed.digest not in self._pending
+
+    def _complete(self, parsed: Parsed) -> Item:
+        return complete(parsed, author_id=self._author_id, create_observables=self._create_observables)
+
+    def _hand_on(self, chunks: list[Chunk]) -> None:
+        for item, reason in self._assembler.take_rejected():
+            self._reject_item(item, reason)
+        for chunk in chunks:
+            self._transfer(chunk)
+
+    def _transfer(self, chunk: Chunk) -> None:
+        try:
+            self._outlet.push(chunk)
+        except BundleTooLargeError as error:
+            self._transfer_halved(chunk, error)
+            return
+        self._outlet.record([(item.digest, self._remembered_seconds(item)) for item in chunk.items])
+        self._assembler.accept(chunk)
+        self._pending.difference_update(item.digest for item in chunk.items)
+        self._tally.chunks += 1
+        self._tally.pushed += len(chunk.items)
+        self._tally.by_type.update(item.counted_as for item in chunk.items)
+
+    def _transfer_halved(self, chunk: Chunk, error: BundleTooLargeError) -> None:
+        """Push a chunk that was refused as too large in two halves; an object refused alone is rejected."""
+        if not chunk.items:
+            raise error
+        if len(chunk.items) == 1:
+            self._reject_item(chunk.items[0], error.what)
+            self._assembler.withdraw(chunk)
+            return
+        self._assembler.max_bytes = chunk.size_bytes // 2  # what was refused once will be refused again
+        middle = len(chunk.items) // 2
+        for items in (chunk.items[:middle], chunk.items[middle:]):
+            half = Chunk()
+            for item in items:
+                half.add([item], self.companions.needed(item.refs, half.companions))
+            self._transfer(half)
+
+    def _keep_rejected(self) -> None:
+        if self._rejected:
+            self._outlet.keep(self._rejected)
+            self._rejected = []
+
+    def _remembered_seconds(self, item: Item) -> int:
+        return int((item.modified or self._started_at).timestamp())
+
+    def _reject_item(self, item: Item, reason: str) -> None:
+        self._pending.discard(item.digest)
+        self._reject(item.object_id, unescape(item.escaped).encode(), reason)
+
+    def _reject(self, object_id: str, content: bytes, reason: str) -> None:
+        now = self._clock.now()
+        log.warning("rejected %s: %s", object_id or "an object", reason)
+        self._tally.rejected += 1
+        self._rejected.append(
+            Rejected(
+                object_id, reason, self._run_id, now, now + REJECTED_KEPT, content[:REJECTED_CONTENT_BYTES]
+            )
+        )
+
+
+def _id_in(raw: bytes) -> str:
+    """The id in an object that may be no JSON, for a person to find it by; empty where none can be seen."""
+    found = _ID_MEMBER.search(raw)
+    return found[1].decode() if found else ""

@@ -1,0 +1,149 @@
+"""The HTTP edge: functions-framework hands every request to `cluster25_connector`."""
+
+import functools
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from flask import Request, Response
+
+from cluster25.client import Cluster25Client
+from cluster25.clock import Clock, SystemClock
+from cluster25.errors import BadRequestError, ConnectorError
+from cluster25.logs import configure, run_context, trace_of
+from cluster25.opencti import OpenCTI
+from cluster25.redaction import redact
+from cluster25.request import BODY_BYTES, parse_body
+from cluster25.settings import Settings, google_cloud_project, load_settings
+from cluster25.state.lease import read_state, request_reset
+from cluster25.state.opening import open_store
+from cluster25.state.store import Store
+from cluster25.status import REJECTED_SHOWN, status_document
+from cluster25.sync import RunRequest, Sync
+from cluster25.tally import RunResult
+
+log = logging.getLogger(__name__)
+
+Answer = tuple[int, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Connector:
+    """What is kept between the calls of a warm instance: settings, Cluster25's token, the store's channel."""
+
+    settings: Settings
+    source: Cluster25Client
+    store: Store
+    clock: Clock
+
+    def sync(self) -> Sync:
+        """The work of one call, with a connection to OpenCTI of its own."""
+        return Sync(self.settings, self.source, OpenCTI(self.settings), self.store, self.clock)
+
+
+@functools.cache
+def connector() -> Connector:
+    """This process's connector, made at the first call, hence after the fork. Raises `SettingsError`."""
+    settings = load_settings()
+    configure(settings.connector_log_level)
+    source = Cluster25Client(
+        settings.cluster25_base_url, settings.cluster25_client_id, settings.cluster25_client_secret
+    )
+    return Connector(settings, source, open_store(settings), SystemClock())
+
+
+def cluster25_connector(request: Request) -> Response:
+    """The function: every path and method comes here. Answers JSON, whatever happens."""
+    run_id = uuid4().hex
+    with run_context(run_id, trace_of(request.headers, google_cloud_project())):
+        try:
+            status, answer = _route(request, run_id)
+        except ConnectorError as error:
+            log.error("%s", error)  # noqa: TRY400 - expected failures need no stack
+            status, answer = _status_of(error), {"outcome": "failed", "error": error.as_dict()}
+        except Exception:
+            log.exception("an unexpected error ended the call")
+            status = 500
+            answer = {
+                "outcome": "failed",
+                "error": {
+                    "what": "The connector met an unexpected error; nothing is lost.",
+                    "side": "connector",
+                    "remedy": "Look for this run_id in the log, and report what stands there.",
+                },
+            }
+    body = redact(json.dumps({"run_id": run_id, **answer}))
+    return Response(body, status, mimetype="application/json")
+
+
+def _route(request: Request, run_id: str) -> Answer:
+    methods = ROUTES.get(request.path)
+    if methods is None:
+        return 404, _refusal("There is nothing at this path.", f"There is {', '.join(ROUTES)}.")
+    handler = methods.get(request.method)
+    if handler is None:
+        return 405, _refusal("This path does not take this method.", f"It takes {', '.join(methods)}.")
+    return handler(request, run_id)
+
+
+def _run(request: Request, run_id: str) -> Answer:
+    if (request.content_length or 0) > BODY_BYTES:
+        raise BadRequestError(f"The body is longer than {BODY_BYTES} bytes.", "A run needs no body at all.")
+    this = connector()
+    asked = parse_body(request.get_data(), this.clock.now())
+    scheduled = request.headers.get("X-CloudScheduler") == "true"
+    run_request = RunRequest(
+        trigger="scheduler" if scheduled else "call",
+        tick=request.headers.get("X-CloudScheduler-ScheduleTime") if scheduled else None,
+        dry_run=asked.dry_run,
+        since=asked.since,
+        types=asked.types,
+    )
+    return _answer(this.sync().run(run_id, run_request))
+
+
+def _heartbeat(_request: Request, run_id: str) -> Answer:
+    return _answer(connector().sync().heartbeat(run_id))
+
+
+def _reset(_request: Request, _run_id: str) -> Answer:
+    this = connector()
+    if request_reset(this.store, this.clock):
+        reason = "The checkpoint is forgotten; the next call starts the import over."
+    else:
+        reason = (
+            "A run is under way: it stops at its next chunk, and the call after it starts the import over."
+        )
+    return 200, {"outcome": "ok", "watermark": None, "reason": reason}
+
+
+def _status(_request: Request, _run_id: str) -> Answer:
+    this = connector()
+    now = this.clock.now()
+    state, rejected = read_state(this.store), this.store.read_rejected(now, REJECTED_SHOWN)
+    return 200, status_document(this.settings, state, rejected, now)
+
+
+ROUTES: dict[str, dict[str, Callable[[Request, str], Answer]]] = {
+    "/": {"POST": _run, "GET": _status, "HEAD": _status},
+    "/heartbeat": {"POST": _heartbeat},
+    "/reset": {"POST": _reset},
+}
+
+
+def _answer(result: RunResult) -> Answer:
+    return (_status_of(result.error) if result.error else 200), result.as_dict()
+
+
+def _status_of(error: ConnectorError) -> int:
+    """503 where the next call may succeed by itself, 500 where a person is needed, 400 for a bad body."""
+    if isinstance(error, BadRequestError):
+        return 400
+    return 503 if error.retryable else 500
+
+
+def _refusal(what: str, remedy: str) -> dict[str, Any]:
+    return {"outcome": "failed", "error": {"what": what, "side": "request", "remedy": remedy}}
