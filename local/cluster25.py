@@ -43,7 +43,7 @@ class Cluster25(Loopback):
     """Serves a feed to whoever has the credentials.
 
     Tokens are valid for `token_life_seconds` of `clock`. With `compress`, exports are gzipped for clients
-    that accept it. `exports` lists what was asked for and granted, oldest first.
+    that accept it; `port` 0 takes any free one. `exports` lists what was asked for and granted, oldest first.
     """
 
     def __init__(
@@ -55,7 +55,6 @@ class Cluster25(Loopback):
         compress: bool = False,
         port: int = 0,
     ) -> None:
-        """`port` 0 takes any free one."""
         super().__init__(port)
         self.feed = feed
         self.client_id = CLIENT_ID

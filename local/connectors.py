@@ -27,7 +27,6 @@ class Connectors:
     """All connectors, and the depth of the queue, which is the same for each."""
 
     def __init__(self, clock: Clock) -> None:
-        """None registered yet."""
         self.by_id: dict[str, Connector] = {}
         self.queue_messages_number = 0
         self.queue_messages_size_bytes = 0

@@ -66,7 +66,7 @@ def _has_credentials(environment: Mapping[str, str]) -> bool:
 
 
 def _run_for_real(console: Console, environment: dict[str, str]) -> list[str]:
-    console.print("Credentials found: the function runs here, against the real Cluster25 and OpenCTI.")
+    console.print("Credentials found: the function runs here, twice, against the real Cluster25 and OpenCTI.")
     with (
         tempfile.TemporaryDirectory() as folder,
         FunctionProcess(environment, ROOT, Path(folder) / "function.log") as function,
@@ -79,6 +79,11 @@ def _run_for_real(console: Console, environment: dict[str, str]) -> list[str]:
 def _run_on_stand_ins(console: Console, environment: dict[str, str], file: Path | None) -> list[str]:
     feed = Feed.from_file(file) if file else Feed(size=FEED_SIZE)
     expected = count_objects(feed)
+    console.print(
+        f"A stand-in Cluster25 ({file or 'made up'}: {expected:,} objects), a stand-in OpenCTI, and between them "
+        "the real function under functions-framework. Three calls: an import, another at once, and a third after "
+        "an indicator appeared late."
+    )
     with (
         tempfile.TemporaryDirectory() as folder,
         Cluster25(feed) as source,
@@ -89,10 +94,6 @@ def _run_on_stand_ins(console: Console, environment: dict[str, str], file: Path 
             Path(folder) / "function.log",
         ) as function,
     ):
-        console.print(
-            f"No credentials needed: a stand-in Cluster25 ({file or f'{FEED_SIZE:,} made-up indicators'}),"
-            " a stand-in\nOpenCTI, and between them the real function under functions-framework. Three calls:"
-        )
         calls = [
             make_call("1 import", function, sink.ingestion),
             make_call("2 again", function, sink.ingestion),
@@ -144,10 +145,10 @@ def _tell(console: Console, calls: list[Call], sink: OpenCTI) -> None:
     sizes = sink.ingestion.body_sizes_bytes
     by_type = ", ".join(f"{name} {count:,}" for name, count in calls[0].answer.get("by_type", {}).items())
     console.print(
-        f"Every object reached OpenCTI once, in {len(sizes)} pushes of at most {max(sizes) / 1e6:.1f} MB.\n"
-        f"By type: {by_type}.\n"
-        "The second call found nothing new; the third brought just the late indicator, which was\n"
-        "modified before the watermark. OpenCTI's own splitter found no reference missing."
+        f"Every object reached OpenCTI once, in {len(sizes)} pushes of at most {max(sizes) / 1e6:.1f} MB "
+        f"({by_type}). The second call found nothing new; the third brought just the late indicator, modified "
+        "before the watermark but within the overlap. OpenCTI's own splitter found nothing to drop and no "
+        "reference missing."
     )
 
 

@@ -20,11 +20,11 @@ CALL_SECONDS = 600
 class FunctionProcess:
     """Runs `main.py` from `__enter__`, which waits until it answers, to `__exit__`, which ends it.
 
-    `environment` is all the environment it gets; relative paths and `config.yml` are looked up in `folder`.
+    `environment` is all the environment it gets; relative paths and `config.yml` are looked up in `folder`;
+    what it prints goes to the file `log`.
     """
 
     def __init__(self, environment: Mapping[str, str], folder: Path, log: Path) -> None:
-        """What the process prints goes to the file `log`."""
         self._environment = dict(environment)
         self._folder = folder
         self._log = log

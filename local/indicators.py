@@ -86,7 +86,6 @@ class Draw:
     """Numbers that look random and depend only on a seed, an indicator's number and what they are for."""
 
     def __init__(self, seed: int, number: int) -> None:
-        """The draw of indicator `number` in the feed of `seed`."""
         self._start = seed * 0x9E3779B97F4A7C15 + number * 0xD1B54A32D192ED03
 
     def bits(self, purpose: int) -> int:
@@ -146,7 +145,7 @@ def make_indicator(draw: Draw, type_: str, modified: datetime) -> dict[str, Any]
 
 def stix_time(moment: datetime) -> str:
     """A UTC time as STIX writes it: milliseconds, `Z`."""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _uuid(draw: Draw) -> str:

@@ -29,7 +29,6 @@ class Ingestion:
     """Takes bundles. Without `keep_bundles` only counts are kept, so that a large import stays small here."""
 
     def __init__(self, *, keep_bundles: bool) -> None:
-        """Nothing pushed yet."""
         self.received: Counter[Version] = Counter()
         self.latest: dict[str, dict[str, Any]] = {}
         self.pushed: list[Pushed] = []

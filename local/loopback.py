@@ -133,7 +133,6 @@ class Loopback(ABC):
     """
 
     def __init__(self, port: int = 0) -> None:
-        """Take the port, so that `url` is known; nothing is served yet."""
         self.fault: Fault | None = None
         self.requests: Counter[str] = Counter()
         self._counting = Lock()

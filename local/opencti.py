@@ -21,6 +21,7 @@ class OpenCTI(Loopback):
     """One platform with its connectors, works and ingestion queue, at `url`.
 
     `tokens` maps each known token to the capabilities of its user; by default only `TOKEN`, a connector's.
+    `release` is one of `RELEASES`; without `keep_bundles` nothing can be judged; `port` 0 takes any free one.
     `ingestion` tells what was received, `works` the imports; `connectors` has the queue's depth to set.
     """
 
@@ -34,7 +35,6 @@ class OpenCTI(Loopback):
         keep_bundles: bool = True,
         port: int = 0,
     ) -> None:
-        """`release` is one of `RELEASES`; `keep_bundles` is needed to judge; `port` 0 takes any free one."""
         super().__init__(port)
         self.tokens = dict(tokens or {TOKEN: frozenset({"CONNECTORAPI"})})
         self.body_limit_bytes = body_limit_bytes

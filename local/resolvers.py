@@ -29,10 +29,12 @@ _CAPABILITY_OF = {
 
 
 class Resolvers:
-    """The fields of Query and Mutation over the platform's connectors, works and ingestion queue."""
+    """The fields of Query and Mutation over the platform's connectors, works and ingestion queue.
+
+    `version` is what `about` tells.
+    """
 
     def __init__(self, version: str, connectors: Connectors, works: Works, ingestion: Ingestion) -> None:
-        """`version` is what `about` tells."""
         self._version = version
         self._connectors = connectors
         self._works = works

@@ -39,7 +39,6 @@ class Works:
     """All works. Editing one that is gone is no error, except that nothing can be expected of it."""
 
     def __init__(self, clock: Clock) -> None:
-        """No work yet."""
         self.by_id: dict[str, Work] = {}
         self._clock = clock
 
