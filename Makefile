@@ -7,6 +7,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help run test suite check format lock clean
 .DELETE_ON_ERROR:
+.PRECIOUS: .venv-%/.installed
 .NOTPARALLEL:
 
 help: ## List the targets
