@@ -340,7 +340,7 @@ deploy_function() {
   [[ $URL == https://* ]] || die "the function has no address; see: gcloud functions describe $FUNCTION --region=$REGION"
 }
 
-# One flag a line.
+# One flag a line. The values of the environment are joined by |, since lists in them have commas.
 function_flags() {
   cat <<FLAGS
 --region=$REGION
@@ -365,8 +365,9 @@ FLAGS
 
 environment() {
   local setting
-  printf '^|^STATE_STORE=firestore|FIRESTORE_PROJECT=%s|FIRESTORE_DATABASE=%s|FIRESTORE_COLLECTION=%s|LOG_EXECUTION_ID=true' \
+  printf '^|^STATE_STORE=firestore|FIRESTORE_PROJECT=%s|FIRESTORE_DATABASE=%s|FIRESTORE_COLLECTION=%s' \
     "$PROJECT" "$DATABASE" "$COLLECTION"
+  printf '|GOOGLE_CLOUD_PROJECT=%s|LOG_EXECUTION_ID=true' "$PROJECT"
   for setting in "${REQUIRED_SETTINGS[@]}" "${TIME_SETTINGS[@]}" "${OPTIONAL_SETTINGS[@]}"; do
     if [[ -n ${!setting-} ]]; then printf '|%s=%s' "$setting" "${!setting}"; fi
   done

@@ -16,6 +16,7 @@ locals {
     FIRESTORE_COLLECTION     = local.collection
     FIRESTORE_DATABASE       = local.database
     FIRESTORE_PROJECT        = var.project_id
+    GOOGLE_CLOUD_PROJECT     = var.project_id # log lines name their trace with it
     LOG_EXECUTION_ID         = "true"
     OPENCTI_URL              = var.opencti_url
     STATE_STORE              = "firestore"

@@ -9,6 +9,8 @@ import pytest
 
 from tests.deploy.conftest import ROOT, SECRETS, SECRETS_FLAGS, Project, program, shared_tool
 
+pytestmark = pytest.mark.slow
+
 CHANGES = re.compile(r"(^| )(create|add|deploy|delete)( |$)")
 """Words of commands that make or remove something; bindings and updates may be repeated."""
 
