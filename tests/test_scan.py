@@ -5,6 +5,7 @@ import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -340,29 +341,46 @@ def test_memory_is_flat(pieces: Any, objects: int) -> None:
     assert peak_bytes < 4_000_000
 
 
-def work(document: bytes, piece_bytes: int) -> tuple[int, int]:
-    """Calls made, of Python and C functions, and bytes given to msgspec, to read a whole bundle."""
-    calls = decoded_bytes = 0
+@dataclass
+class Work:
+    """What it took to read a whole bundle: counted, so that no clock decides."""
 
-    def count(_frame: object, event: str, _argument: object) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
+    calls: int = 0
+    searches: int = 0
+    decoded_bytes: int = 0
+
+    def count(self, _frame: object, event: str, function: object) -> None:
+        """Called for each call of a Python or C function."""
+        self.calls += event in ("call", "c_call")
+        self.searches += event == "c_call" and getattr(function, "__name__", "") == "rfind"
+
+
+def work_of(document: bytes, piece_bytes: int, window_bytes: int) -> Work:
+    work = Work()
+    decode = borders._decode
 
     def counting_decode(elements: memoryview) -> list[bytes]:
-        nonlocal decoded_bytes
-        decoded_bytes += len(elements)
+        work.decoded_bytes += len(elements)
         return decode(elements)
 
-    decode = borders._decode
-    with mock.patch.object(borders, "_decode", counting_decode), windows_of(8192):
+    with mock.patch.object(borders, "_decode", counting_decode), windows_of(window_bytes):
         before = sys.getprofile()
-        sys.setprofile(count)
+        sys.setprofile(work.count)
         try:
             for _ in scan_bundle(in_pieces(document, piece_bytes), max_object_bytes=1 << 22):
                 pass
         finally:
             sys.setprofile(before)
-    return calls, decoded_bytes
+    return work
+
+
+def test_good_objects_are_taken_many_at_a_time_also_around_a_spoiled_one() -> None:
+    good = bundle_of(*[INDICATOR] * 2000)
+    spoiled = bundle_of(*[INDICATOR] * 1000, SPOILED[1], *[INDICATOR] * 1000)
+    for document in (good, spoiled):
+        work = work_of(document, piece_bytes=10_000, window_bytes=1 << 18)
+        assert work.calls < 2 * 2000
+        assert work.decoded_bytes < 2 * len(document)
 
 
 @pytest.mark.parametrize(
@@ -387,14 +405,13 @@ def work(document: bytes, piece_bytes: int) -> tuple[int, int]:
 )
 @pytest.mark.parametrize("piece_bytes", [500, 1 << 20])
 def test_work_grows_with_the_bytes_and_no_faster(repeated: bytes, unit: bytes, piece_bytes: int) -> None:
-    """Counted, not timed: calls, and the bytes given to msgspec in vain or not."""
-
     def document(times: int) -> bytes:
         inside = unit.replace(b'"', b'\\"') if repeated.count(b'"%b"') else unit
         return (repeated % (inside * times)).replace(b",]}", b"]}")
 
     small, large = document(20_000 // len(unit)), document(80_000 // len(unit))
-    calls, _ = work(small, piece_bytes)
-    more_calls, decoded_bytes = work(large, piece_bytes)
-    assert more_calls < 8 * calls  # 16 times if it were quadratic
-    assert decoded_bytes < 5 * len(large)
+    less = work_of(small, piece_bytes, window_bytes=8192)
+    more = work_of(large, piece_bytes, window_bytes=8192)
+    assert more.calls < 8 * less.calls  # 16 times if it were quadratic
+    assert more.searches < len(large) / 400  # each looks over thousands of bytes
+    assert more.decoded_bytes < 5 * len(large)
