@@ -60,10 +60,10 @@ def make_call(name: str, function: FunctionProcess, ingestion: Ingestion | None 
 
 def print_calls(console: Console, calls: list[Call]) -> None:
     """The table, at most 80 columns wide."""
-    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False, header_style="bold")
     table.add_column("call", no_wrap=True)
     table.add_column("outcome", no_wrap=True)
-    for heading in ("exported", "pushed", "skipped", "rejected", "seconds", "at\nOpenCTI", "sent\ntwice"):
+    for heading in ("exported", "pushed", "skipped", "rejected", "sec", "at\nOpenCTI", "sent\ntwice"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("watermark", justify="right", no_wrap=True)
     for call in calls:
@@ -71,7 +71,9 @@ def print_calls(console: Console, calls: list[Call]) -> None:
         sink = [_number(call.at_sink), _number(call.sent_twice)]
         row = [call.name, _coloured(call.outcome), *counts, f"{call.seconds:.1f}", *sink, _time_of_day(call)]
         table.add_row(*row)
+    console.print()
     console.print(table)
+    console.print()
 
 
 def _number(value: Any) -> str:

@@ -80,9 +80,9 @@ def _run_on_stand_ins(console: Console, environment: dict[str, str], file: Path 
     feed = Feed.from_file(file) if file else Feed(size=FEED_SIZE)
     expected = count_objects(feed)
     console.print(
-        f"A stand-in Cluster25 ({file or 'made up'}: {expected:,} objects), a stand-in OpenCTI, and between them "
-        "the real function under functions-framework. Three calls: an import, another at once, and a third after "
-        "an indicator appeared late."
+        f"A stand-in Cluster25 ({file or 'made up'}: {expected:,} objects), a stand-in OpenCTI, and between "
+        "them the real function under functions-framework. Three calls: an import, another at once, and a "
+        "third after an indicator appeared late."
     )
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -143,12 +143,16 @@ def _late_indicator(feed: Feed, last: Call) -> dict[str, Any]:
 
 def _tell(console: Console, calls: list[Call], sink: OpenCTI) -> None:
     sizes = sink.ingestion.body_sizes_bytes
-    by_type = ", ".join(f"{name} {count:,}" for name, count in calls[0].answer.get("by_type", {}).items())
+    by_type = ", ".join(
+        f"{name} {count:,}" for name, count in sorted(calls[0].answer.get("by_type", {}).items())
+    )
+    rejected = calls[0].count("rejected")
+    but = f" but {rejected} that cannot be imported and was kept with the reason" if rejected else ""
     console.print(
-        f"Every object reached OpenCTI once, in {len(sizes)} pushes of at most {max(sizes) / 1e6:.1f} MB "
-        f"({by_type}). The second call found nothing new; the third brought just the late indicator, modified "
-        "before the watermark but within the overlap. OpenCTI's own splitter found nothing to drop and no "
-        "reference missing."
+        f"Every object{but} reached OpenCTI once, in {len(sizes)} pushes of at most {max(sizes) / 1e6:.1f} MB "
+        f"({by_type}). The second call found nothing new; the third brought just the late indicator, "
+        "modified before the watermark but within the overlap. OpenCTI's own splitter found nothing to drop "
+        "and no reference missing."
     )
 
 
