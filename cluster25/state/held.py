@@ -52,8 +52,6 @@ class HeldLease:
         """Remember that OpenCTI has accepted a chunk, and renew the lease. Raises ResetPendingError."""
         packed = pack_entries(entries)
         self._write(lambda state: self._renewed(state).changed(pages=state.pages + 1), page_entries=packed)
-        for digest, modified_seconds in entries:
-            self.ledger.add(digest, modified_seconds)
 
     def renew(self) -> None:
         """Renew the lease when more than a third of it is used. Raises ResetPendingError."""

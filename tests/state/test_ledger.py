@@ -1,0 +1,112 @@
+"""The ledger against a dict, and what it costs."""
+
+import gc
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster25.state.ledger import ENTRY_BYTES, Ledger, digest_of, pack_entries
+
+# Few different bytes, so that digests repeat and also occur across the border of two entries.
+digests = st.binary(min_size=8, max_size=8) | st.text("\0\1", min_size=8, max_size=8).map(str.encode)
+times = st.integers(0, 2**32 - 1)
+
+
+def ledger_of(count: int) -> Ledger:
+    ledger = Ledger()
+    for number in range(count):
+        ledger.add(digest_of(f"indicator--{number}", "2026-03-01T12:00:00Z"), 1_770_000_000 + number)
+    return ledger
+
+
+@given(st.lists(st.tuples(digests, times)), st.lists(digests), times)
+def test_it_behaves_like_a_dict(added, others, floor):
+    ledger, model = Ledger(), {}
+    for digest, seconds in added:
+        ledger.add(digest, seconds)
+        model[digest] = seconds
+    assert len(ledger) == len(model)
+    assert all(digest in ledger for digest in model)
+    assert [digest in ledger for digest in others] == [digest in model for digest in others]
+
+    ledger.prune(floor)
+    model = {digest: seconds for digest, seconds in model.items() if seconds >= floor}
+    assert len(ledger) == len(model)
+    assert [digest in ledger for digest, _ in added] == [digest in model for digest, _ in added]
+
+
+@given(st.lists(st.tuples(digests, times), max_size=300), st.integers(ENTRY_BYTES, 200))
+def test_packing_and_unpacking_keeps_digests_and_times(added, page_bytes):
+    ledger = Ledger()
+    for digest, seconds in added:
+        ledger.add(digest, seconds)
+    pages = list(ledger.pack(page_bytes))
+    assert all(0 < len(page) <= page_bytes and len(page) % ENTRY_BYTES == 0 for page in pages)
+    packed = b"".join(pages)
+    stored = {packed[at : at + ENTRY_BYTES] for at in range(0, len(packed), ENTRY_BYTES)}
+    assert stored == {pack_entries([entry]) for entry in dict(added).items()}
+    assert b"".join(Ledger.unpack(pages).pack(page_bytes)) == packed
+
+
+def test_a_large_ledger_forgets_what_is_pruned_and_keeps_the_rest():
+    ledger = ledger_of(20_000)
+    ledger.prune(1_770_000_000 + 19_900)
+    assert len(ledger) == 100
+    for number in (0, 19_899, 19_900, 19_999):
+        digest = digest_of(f"indicator--{number}", "2026-03-01T12:00:00Z")
+        assert (digest in ledger) == (number >= 19_900)
+    for number in range(20_000, 40_000):
+        ledger.add(digest_of(f"indicator--{number}", "2026-03-01T12:00:00Z"), 1_770_000_000 + number)
+    assert len(ledger) == 20_100
+
+
+def test_an_object_that_was_modified_is_a_new_one():
+    ledger = Ledger()
+    ledger.add(digest_of("indicator--1", "2026-03-01T12:00:00Z"), 1)
+    assert digest_of("indicator--1", "2026-03-01T12:00:00Z") in ledger
+    assert digest_of("indicator--1", "2026-03-01T12:00:01Z") not in ledger
+    assert digest_of("indicator--2", "2026-03-01T12:00:00Z") not in ledger
+
+
+def test_id_and_version_are_not_confused_and_broken_text_is_accepted():
+    assert digest_of("ab", "c") != digest_of("a", "bc")
+    assert digest_of("\ud800", "") != digest_of("\ud801", "")
+
+
+def test_times_that_do_not_fit_become_the_nearest_that_do():
+    assert pack_entries([(b"12345678", -5)])[8:] == bytes(4)
+    assert pack_entries([(b"12345678", 2**40)])[8:] == b"\xff" * 4
+
+
+def test_a_page_cut_in_the_middle_of_an_entry_is_refused():
+    with pytest.raises(ValueError, match="whole number"):
+        Ledger.unpack([bytes(ENTRY_BYTES + 1)])
+
+
+@pytest.mark.parametrize("count", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_memory_is_at_most_16_bytes_an_entry(count):
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        ledger = ledger_of(count)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(ledger) == count
+    assert (after - before) / count <= 16
+
+
+def test_an_empty_ledger_is_small():
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        ledger = Ledger()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(ledger) == 0
+    assert after - before < 1024

@@ -1,0 +1,178 @@
+"""The contract of a store, the same for both."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from cluster25.errors import StateDamagedError
+from cluster25.state.store import REJECTED_CONTENT_BYTES, ConflictError, Page, Rejected
+
+DOCUMENT = {"number": 1, "text": "ü\n", "nothing": None, "list": [{"a": True}], "bytes": b"\0\xff", "gone": 1}
+
+
+def rejected(clock, name="a", content=b"{}", run_id="run-a"):
+    return Rejected.because(
+        "no pattern", object_id=f"indicator--{name}", content=content, run_id=run_id, rejected_at=clock.now()
+    )
+
+
+def test_nothing_is_stored_at_first(store):
+    assert store.read() is None
+
+
+def test_what_was_written_is_read_by_others(open_store):
+    written = open_store().write(DOCUMENT, None)
+    assert open_store().read() == written
+    assert written.document == DOCUMENT
+
+
+def test_a_document_is_created_once(open_store):
+    open_store().write(DOCUMENT, None)
+    with pytest.raises(ConflictError):
+        open_store().write({"number": 2}, None)
+    assert open_store().read().document == DOCUMENT
+
+
+def test_a_write_replaces_changes_and_removes_fields(open_store):
+    store = open_store()
+    first = store.write(DOCUMENT, None)
+    after = {"number": 2, "text": "ü\n", "nothing": 0, "list": [], "bytes": b"", "new": b"x"}
+    second = store.write(after, first)
+    assert open_store().read() == second
+    assert second.document == after
+
+
+def test_a_write_from_an_old_revision_conflicts_and_changes_nothing(open_store):
+    first = open_store().write(DOCUMENT, None)
+    second = open_store().write({**DOCUMENT, "number": 2}, first)
+    with pytest.raises(ConflictError):
+        open_store().write({**DOCUMENT, "number": 3}, first, Page(0, 0, b"page"))
+    assert open_store().read() == second
+    with pytest.raises(StateDamagedError):
+        list(open_store().read_pages(0, 1))
+
+
+def test_a_write_that_changes_nothing_still_checks_the_revision(store):
+    first = store.write(DOCUMENT, None)
+    second = store.write(DOCUMENT, first)
+    assert store.read().document == DOCUMENT
+    third = store.write({**DOCUMENT, "number": 2}, second)
+    with pytest.raises(ConflictError):
+        store.write(third.document, first)
+
+
+def test_a_write_conflicts_when_the_document_was_deleted(open_store, delete_document):
+    first = open_store().write(DOCUMENT, None)
+    delete_document()
+    with pytest.raises(ConflictError):
+        open_store().write({**DOCUMENT, "number": 2}, first)
+    assert open_store().read() is None
+
+
+def test_of_many_writes_from_one_revision_one_succeeds(open_store):
+    first = open_store().write({"number": 0}, None)
+    start, results = threading.Barrier(10), []
+
+    def write(number: int) -> None:
+        store = open_store()
+        store.read()
+        start.wait()
+        try:
+            results.append(store.write({"number": number}, first).document)
+        except ConflictError:
+            results.append(None)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(1, 11)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 10
+    [written] = [result for result in results if result is not None]
+    assert open_store().read().document == written
+
+
+def test_pages_are_read_in_order_however_many(store):
+    for number in range(40):
+        store.write_page(Page(3, number, b"%d" % number))
+    assert list(store.read_pages(3, 40)) == [b"%d" % number for number in range(40)]
+    assert list(store.read_pages(3, 2)) == [b"0", b"1"]
+    assert list(store.read_pages(3, 0)) == []
+
+
+def test_a_page_comes_with_the_document_or_replaces_a_forgotten_one(store):
+    store.write_page(Page(0, 0, b"forgotten"))
+    first = store.write({"pages": 1}, None, Page(0, 0, b"counted"))
+    store.write({"pages": 2}, first, Page(0, 1, b"next"))
+    assert list(store.read_pages(0, 2)) == [b"counted", b"next"]
+
+
+@pytest.mark.parametrize("missing", [0, 17, 19])
+def test_a_missing_page_is_damage(store, missing):
+    for number in range(20):
+        if number != missing:
+            store.write_page(Page(1, number, b"x"))
+    with pytest.raises(StateDamagedError, match="Nothing was changed"):
+        list(store.read_pages(1, 20))
+
+
+def test_sweeping_deletes_earlier_generations_only(store):
+    for generation in (1, 2, 10):
+        for number in range(3):
+            store.write_page(Page(generation, number, b"x"))
+    store.sweep_pages(10)
+    assert list(store.read_pages(10, 3)) == [b"x"] * 3
+    for generation in (1, 2):
+        with pytest.raises(StateDamagedError):
+            list(store.read_pages(generation, 1))
+
+
+def test_connectors_do_not_see_each_other(open_store, open_other_connector):
+    open_store().write(DOCUMENT, None, Page(0, 0, b"x"))
+    other = open_other_connector()
+    assert other.read() is None
+    other.write({"number": 9}, None)
+    other.sweep_pages(5)
+    assert open_store().read().document == DOCUMENT
+    assert list(open_store().read_pages(0, 1)) == [b"x"]
+
+
+def test_rejected_objects_are_read_newest_first_until_they_expire(store, clock):
+    older = rejected(clock, "older")
+    clock.advance(60)
+    newer = rejected(clock, "newer", content=b"\xff\0")
+    store.add_rejected([newer, older])
+    assert store.read_rejected(clock.now(), 10) == [newer, older]
+    assert store.read_rejected(clock.now(), 1) == [newer]
+    clock.advance(timedelta(days=30).total_seconds() - 30)
+    assert store.read_rejected(clock.now(), 10) == [newer]
+    clock.advance(60)
+    assert store.read_rejected(clock.now(), 10) == []
+
+
+def test_an_object_rejected_again_by_the_same_run_is_kept_once(store, clock):
+    store.add_rejected([rejected(clock), rejected(clock, content=b"[]")])
+    clock.advance(1)
+    store.add_rejected([rejected(clock), rejected(clock, run_id="run-b")])
+    kept = store.read_rejected(clock.now(), 10)
+    assert sorted((one.run_id, one.content) for one in kept) == [
+        ("run-a", b"[]"),
+        ("run-a", b"{}"),
+        ("run-b", b"{}"),
+    ]
+
+
+def test_any_number_of_the_largest_rejected_objects_can_be_kept(store, clock):
+    huge = [rejected(clock, str(number), content=b"x" * 2**21) for number in range(12)]
+    store.add_rejected(huge)
+    kept = store.read_rejected(clock.now(), 20)
+    assert len(kept) == 12
+    assert {len(one.content) for one in kept} == {REJECTED_CONTENT_BYTES}
+
+
+def test_text_that_is_no_unicode_does_not_stop_an_object_from_being_kept(store, clock):
+    store.add_rejected([rejected(clock, "\ud800" + "x" * 10_000)])
+    [kept] = store.read_rejected(clock.now(), 10)
+    assert kept.object_id.startswith("indicator--?xxx")
+    assert len(kept.object_id) == 500
