@@ -17,13 +17,13 @@ from cluster25.logs import configure, run_context, trace_of
 from cluster25.opencti import OpenCTI
 from cluster25.redaction import redact
 from cluster25.request import BODY_BYTES, parse_body
+from cluster25.run import RunRequest, RunResult
 from cluster25.settings import Settings, google_cloud_project, load_settings
 from cluster25.state.lease import read_state, request_reset
 from cluster25.state.opening import open_store
 from cluster25.state.store import Store
 from cluster25.status import REJECTED_SHOWN, status_document
-from cluster25.sync import RunRequest, Sync
-from cluster25.tally import RunResult
+from cluster25.sync import Sync
 
 log = logging.getLogger(__name__)
 

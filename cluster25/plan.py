@@ -1,11 +1,11 @@
 """What a run asks Cluster25 for, and since when."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cluster25.clock import to_rfc3339
+from cluster25.run import RunRequest
 from cluster25.settings import Settings
 from cluster25.state.document import Question, State
 
@@ -26,43 +26,38 @@ class Plan:
     pins_start: bool = False
 
 
-def regular(settings: Settings, state: State, now: datetime) -> Plan:
-    """The question that the settings and the checkpoint ask.
+def make_plan(settings: Settings, state: State, now: datetime, request: RunRequest) -> Plan:
+    """The question of this run: that of the settings and the checkpoint, or one asked by hand."""
+    plan = _regular(settings, state, now)
+    if not request.is_by_hand:
+        return plan
+    types = request.types or settings.cluster25_indicator_types
+    question = Question(base_url=settings.cluster25_base_url, types=sorted(types))
+    if request.since is None:
+        return Plan(question, plan.start, plan.floor)
+    return Plan(question, request.since, request.since)
 
-    A first run, and one after a reset, looks back to CLUSTER25_IMPORT_START_DATE. So does one that asks for
-    more than the checkpoint was earned with: another base URL or a new type. Types that are no longer asked
-    for change nothing.
+
+def _regular(settings: Settings, state: State, now: datetime) -> Plan:
+    """A first run, and one after a reset, looks back to CLUSTER25_IMPORT_START_DATE.
+
+    So does one that asks for more than the checkpoint was earned with: another base URL or a new type. Types
+    that are no longer asked for change nothing.
     """
-    question = Question(
-        base_url=settings.cluster25_base_url, types=sorted(settings.cluster25_indicator_types)
-    )
+    types: list[str] = sorted(settings.cluster25_indicator_types)
+    question = Question(base_url=settings.cluster25_base_url, types=types)
     lookback = settings.import_start(now)
-    if state.question is None or (state.watermark is None and state.start is None):
+    pinned = [moment for moment in (state.start, state.watermark) if moment]
+    if state.question is None or not pinned:
         return Plan(question, lookback, None, pins_start=True)
     if _asks_for_more(question, state.question):
-        start = min(lookback, *(moment for moment in (state.start, state.watermark) if moment))
-        log.warning(
-            "base URL or indicator types changed: asking again for everything since %s", to_rfc3339(start)
-        )
+        start = min(lookback, *pinned)
+        log.warning("base URL or indicator types changed: asking again since %s", to_rfc3339(start))
         return Plan(question, start, None, pins_start=True)
     if state.start is not None:
         return Plan(question, state.start, None)
-    assert state.watermark is not None  # noqa: S101
     overlap = timedelta(seconds=settings.cluster25_overlap_sec)
-    return Plan(question, state.watermark - overlap, state.floor)
-
-
-def by_hand(
-    settings: Settings, state: State, now: datetime, since: datetime | None, types: Sequence[str] | None
-) -> Plan:
-    """The question of a call that names a time or types of its own."""
-    usual = regular(settings, state, now)
-    question = Question(
-        base_url=settings.cluster25_base_url, types=sorted(types or settings.cluster25_indicator_types)
-    )
-    if since is None:
-        return Plan(question, usual.start, usual.floor)
-    return Plan(question, since, since)
+    return Plan(question, pinned[0] - overlap, state.floor)
 
 
 def _asks_for_more(question: Question, earlier: Question) -> bool:

@@ -5,11 +5,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 
 from cluster25.chunks import Chunk, Companions
 from cluster25.clock import Clock
 from cluster25.errors import BundleTooLargeError
+from cluster25.pusher import Pusher
 from cluster25.references import Assembler
+from cluster25.run import Run
 from cluster25.scan import MAX_OBJECT_BYTES, Batch
 from cluster25.settings import Settings
 from cluster25.state.ledger import Entry, Ledger
@@ -24,7 +27,6 @@ from cluster25.stix import (
     parse,
     unescape,
 )
-from cluster25.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +40,10 @@ _ID_MEMBER = re.compile(rb'"id"\s*:\s*"([a-z0-9-]{1,250}--[0-9a-fA-F-]{36})"')
 
 @dataclass(frozen=True)
 class Outlet:
-    """Where things go: `push` returns only when OpenCTI has accepted the chunk, `record` only when the ledger
-    has its entries, `keep` only when rejected objects are stored.
+    """Where things go.
+
+    `push` returns only when OpenCTI has accepted the chunk, `record` only when its entries are stored with the
+    ledger; both are called in a thread of their own. `keep` returns only when rejected objects are stored.
     """
 
     push: Callable[[Chunk], None]
@@ -51,29 +55,30 @@ class Transfer:
     """Skips what the ledger holds, checks and completes the rest, and hands it on in chunks.
 
     `floor` is the time before which nothing is wanted: objects modified earlier are skipped; None when
-    everything is wanted. `remembered` are companions of earlier runs, as JSON. It counts in `tally`.
+    everything is wanted. `remembered` are companions of earlier runs, as JSON. It counts in the run's tally.
+    To be used in a `with`, the end of which waits for the chunk in flight.
     """
 
     def __init__(
         self,
         settings: Settings,
         clock: Clock,
-        run_id: str,
+        run: Run,
         ledger: Ledger,
         floor: datetime | None,
         remembered: list[str],
-        tally: Tally,
         outlet: Outlet,
     ) -> None:
         self._rejected: list[Rejected] = []
+        self._pusher = Pusher(self._deliver)
         self._pending: set[bytes] = set()
         self._older_than_floor = 0
-        self._run_id = run_id
+        self._run_id = run.run_id
         self._clock = clock
-        self._started_at = clock.now()
+        self._started_at = run.started_at
         self._ledger = ledger
         self._floor = floor
-        self._tally = tally
+        self._tally = run.tally
         self._outlet = outlet
         self._create_observables = settings.cluster25_create_observables
         author = cluster25_author()
@@ -87,8 +92,22 @@ class Transfer:
             max_bytes=settings.cluster25_chunk_bytes,
         )
 
+    def __enter__(self) -> Self:
+        """Nothing is started yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """What OpenCTI accepted counts, whatever ended the run."""
+        if not self._pusher.is_idle:
+            chunk, error = self._pusher.landed()
+            if error is None:
+                self._account_for(chunk)
+        self._pusher.close()
+
     def take(self, batch: Batch) -> None:
-        """Take a batch of the stream; pushes every chunk that it fills."""
+        """Take a batch of the stream; every chunk that it fills is pushed. Raises what pushing raised."""
+        if self._pusher.has_landed:
+            self._settle()
         self._tally.exported += len(batch.objects) + len(batch.oversized)
         for head in batch.oversized:
             self._reject(_id_in(head), head, f"it is larger than {MAX_OBJECT_BYTES} bytes")
@@ -100,10 +119,11 @@ class Transfer:
         self._keep_rejected()
 
     def finish(self) -> None:
-        """The stream has ended cleanly: push the rest."""
+        """The stream has ended cleanly: push the rest, and wait until it is accepted."""
         self._hand_on(self._assembler.finish())
+        while not self._pusher.is_idle:
+            self._settle()
         self._keep_rejected()
-        self._tally.dropped_references = self._assembler.dropped_references
         if self._tally.dropped_references:
             log.warning("dropped %d references to objects that never came", self._tally.dropped_references)
         if self._older_than_floor:
@@ -138,25 +158,41 @@ class Transfer:
         return complete(parsed, author_id=self._author_id, create_observables=self._create_observables)
 
     def _hand_on(self, chunks: list[Chunk]) -> None:
+        self._tally.dropped_references = self._assembler.dropped_references
         for item, reason in self._assembler.take_rejected():
             self._reject_item(item, reason)
         for chunk in chunks:
-            self._transfer(chunk)
+            self._start(chunk)
 
-    def _transfer(self, chunk: Chunk) -> None:
-        try:
-            self._outlet.push(chunk)
-        except BundleTooLargeError as error:
-            self._transfer_halved(chunk, error)
-            return
-        self._outlet.record([(item.digest, self._remembered_seconds(item)) for item in chunk.items])
+    def _start(self, chunk: Chunk) -> None:
+        while not self._pusher.is_idle:
+            self._settle()
+        self._pusher.start(chunk)
+
+    def _deliver(self, chunk: Chunk) -> None:
+        self._outlet.push(chunk)
+        self._outlet.record(self._entries(chunk))
+
+    def _settle(self) -> None:
+        """Wait for the chunk in flight, and account for it."""
+        chunk, error = self._pusher.landed()
+        if isinstance(error, BundleTooLargeError):
+            self._halve(chunk, error)
+        elif error is not None:
+            raise error
+        else:
+            self._account_for(chunk)
+
+    def _account_for(self, chunk: Chunk) -> None:
+        for digest, modified_seconds in self._entries(chunk):
+            self._ledger.add(digest, modified_seconds)
+            self._pending.discard(digest)
         self._assembler.accept(chunk)
-        self._pending.difference_update(item.digest for item in chunk.items)
         self._tally.chunks += 1
         self._tally.pushed += len(chunk.items)
         self._tally.by_type.update(item.counted_as for item in chunk.items)
 
-    def _transfer_halved(self, chunk: Chunk, error: BundleTooLargeError) -> None:
+    def _halve(self, chunk: Chunk, error: BundleTooLargeError) -> None:
         """Push a chunk that was refused as too large in two halves; an object refused alone is rejected."""
         if not chunk.items:
             raise error
@@ -170,15 +206,18 @@ class Transfer:
             half = Chunk()
             for item in items:
                 half.add([item], self.companions.needed(item.refs, half.companions))
-            self._transfer(half)
+            self._start(half)
+
+    def _entries(self, chunk: Chunk) -> list[Entry]:
+        now = int(self._started_at.timestamp())
+        return [
+            (item.digest, int(item.modified.timestamp()) if item.modified else now) for item in chunk.items
+        ]
 
     def _keep_rejected(self) -> None:
         if self._rejected:
             self._outlet.keep(self._rejected)
             self._rejected = []
-
-    def _remembered_seconds(self, item: Item) -> int:
-        return int((item.modified or self._started_at).timestamp())
 
     def _reject_item(self, item: Item, reason: str) -> None:
         self._pending.discard(item.digest)

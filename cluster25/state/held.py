@@ -8,6 +8,7 @@ applied although its answer was lost, or a reset is pending, or the store was bu
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,6 +42,7 @@ class HeldLease:
         self._run_id = run_id
         self._lease_seconds = lease_seconds
         self._stored = stored
+        self._lock = threading.Lock()  # a chunk is recorded in one thread while another renews the lease
         self.state = State.of(stored, store.location)
         """As last written, or read after a conflict, by this run."""
         self.ledger = ledger
@@ -130,6 +132,10 @@ class HeldLease:
         return self.state
 
     def _write(self, change: Callable[[State], State], page_entries: bytes | None = None) -> None:
+        with self._lock:
+            self._write_alone(change, page_entries)
+
+    def _write_alone(self, change: Callable[[State], State], page_entries: bytes | None) -> None:
         for _ in attempts(self._clock):
             if self._clock.now() >= self._lease_end(self.state):
                 raise self._lost()

@@ -1,0 +1,103 @@
+"""One run: what was asked for, what it did in numbers, how it ended."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from cluster25.clock import Budget, to_rfc3339
+from cluster25.errors import ConnectorError
+from cluster25.state.document import Outcome, RunSummary
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a call asks for. `since` or `types` make it a run by hand: the watermark stays.
+
+    `tick` is the Scheduler's name for the moment it calls for, the same for all tries of one call.
+    """
+
+    trigger: str
+    tick: str | None = None
+    dry_run: bool = False
+    since: datetime | None = None
+    types: tuple[str, ...] | None = None
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether it asks a question of its own."""
+        return self.since is not None or self.types is not None
+
+
+@dataclass
+class Tally:
+    """Counts of objects. Companions count as exported, but neither as pushed nor as skipped."""
+
+    exported: int = 0
+    pushed: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    by_type: Counter[str] = field(default_factory=Counter)
+    """The pushed ones: indicators by Cluster25's types where they are of one, others by STIX type."""
+    dropped_references: int = 0
+    chunks: int = 0
+
+
+@dataclass
+class Run:
+    """A run under way. `companions` are those to remember, once the export has shown any."""
+
+    run_id: str
+    request: RunRequest
+    started_at: datetime
+    budget: Budget
+    tally: Tally = field(default_factory=Tally)
+    companions: list[str] | None = None
+    reason: str | None = None
+    """Why it is skipped, or stopped before the end."""
+
+    def summary(self, outcome: Outcome, error: ConnectorError | None = None) -> RunSummary:
+        """What the state remembers of it."""
+        return RunSummary(
+            run_id=self.run_id,
+            trigger=self.request.trigger,
+            started_at=self.started_at,
+            ended_at=self.budget.clock.now(),
+            outcome=outcome,
+            exported=self.tally.exported,
+            pushed=self.tally.pushed,
+            skipped=self.tally.skipped,
+            rejected=self.tally.rejected,
+            by_type=dict(self.tally.by_type),
+            error=error.as_dict() if error else None,
+        )
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a call ended. `watermark` is what the state holds now; an outcome of `failed` has its `error`."""
+
+    run: Run
+    outcome: Outcome
+    watermark: datetime | None
+    error: ConnectorError | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The HTTP answer."""
+        tally = self.run.tally
+        answer: dict[str, Any] = {
+            "outcome": self.outcome,
+            "run_id": self.run.run_id,
+            "exported": tally.exported,
+            "pushed": tally.pushed,
+            "skipped": tally.skipped,
+            "rejected": tally.rejected,
+            "by_type": dict(tally.by_type),
+            "dropped_references": tally.dropped_references,
+            "watermark": to_rfc3339(self.watermark) if self.watermark else None,
+        }
+        if self.run.reason:
+            answer["reason"] = self.run.reason
+        if self.error:
+            answer["error"] = self.error.as_dict()
+        return answer
