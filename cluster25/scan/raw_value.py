@@ -2,12 +2,12 @@
 
 import re
 
-# `_IN_STRING` stops at the closing quote, or at a backslash whose companion is not there yet.
-# `_BETWEEN_BRACKETS` passes over whole strings and stops at a bracket, or at the quote of a string that goes
-# on in the next window. Possessive, because each way back is remembered, and there may be millions.
-_IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_BETWEEN_BRACKETS = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
-_SCALAR = re.compile(rb'[^ \t\r\n,:"\[\]{}]*+')
+# Whole strings without a backslash are passed over at once; any other quote is left to the steps below. Their
+# number is bounded because `re` remembers a way back for each. (Possessive repetition would not, but in
+# Python 3.11 a possessive group that fails has moved all the same.)
+_BETWEEN_BRACKETS = re.compile(rb'[^"\[\]{}]*(?:"[^"\\]*"[^"\[\]{}]*){0,500}')
+_IN_STRING = re.compile(rb'[^"\\]*')
+_SCALAR = re.compile(rb'[^ \t\r\n,:"\[\]{}]*')
 
 
 class RawValue:
