@@ -7,8 +7,9 @@ and the documents here are ours: the subset that the schemas of 6.8.10 and 7.260
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import orjson
 from pycti import OpenCTIApiClient
 
@@ -32,6 +33,12 @@ PING = """mutation Ping($id: ID!, $state: String, $info: ConnectorInfoInput) {
     connector_queue_details { messages_size }
   }
 }"""
+WORK_ADD = (
+    "mutation Add($id: String!, $name: String) { workAdd(connectorId: $id, friendlyName: $name) { id } }"
+)
+WORK_END = """mutation End($id: ID!, $message: String, $inError: Boolean) {
+  workEdit(id: $id) { toProcessed(message: $message, inError: $inError) }
+}"""
 PUSH = "mutation Push($id: String!, $bundle: String!) { stixBundlePush(connectorId: $id, bundle: $bundle) }"
 
 ROLE_REMEDY = (
@@ -41,15 +48,46 @@ ROLE_REMEDY = (
 RELEASE_REMEDY = (
     "The platform is older than release 6.3, or newer than this connector knows: upgrade the one or other."
 )
+LOG_REMEDY = "Read the platform's own log for the reason."
 REFUSALS = {
+    "AUTH_FAILURE": ROLE_REMEDY,
     "AUTH_REQUIRED": ROLE_REMEDY,
     "FORBIDDEN": ROLE_REMEDY,
-    "GRAPHQL_VALIDATION_FAILED": RELEASE_REMEDY,
-    "GRAPHQL_PARSE_FAILED": RELEASE_REMEDY,
+    "FORBIDDEN_ACCESS": ROLE_REMEDY,
+    "LTS_REQUIRED_ACTIVATION": "The platform's licence must be activated in its settings.",
+    "OTP_REQUIRED": ROLE_REMEDY,
+    "OTP_REQUIRED_ACTIVATION": ROLE_REMEDY,
+    "PASSWORD_CHANGE_REQUIRED": "The user of OPENCTI_TOKEN must change its password in the platform.",
+    "BAD_REQUEST": RELEASE_REMEDY,
     "BAD_USER_INPUT": RELEASE_REMEDY,
-    "FUNCTIONAL_ERROR": "Read the platform's own log for the reason.",
+    "GRAPHQL_PARSE_FAILED": RELEASE_REMEDY,
+    "GRAPHQL_VALIDATION_FAILED": RELEASE_REMEDY,
+    "FUNCTIONAL_ERROR": LOG_REMEDY,
 }
 """GraphQL error codes that the next run would meet again, and what to do about each."""
+
+T = TypeVar("T")
+
+
+class _Queue(msgspec.Struct):
+    messages_size: float | None = None
+
+
+class _Connector(msgspec.Struct):
+    connector_state: str | None = None
+    connector_queue_details: _Queue | None = None
+
+
+class _Registered(msgspec.Struct):
+    connector: dict[str, Any] = msgspec.field(name="registerConnector")
+
+
+class _Pinged(msgspec.Struct):
+    connector: _Connector = msgspec.field(name="pingConnector")
+
+
+class _Pushed(msgspec.Struct):
+    accepted: bool | None = msgspec.field(name="stixBundlePush")
 
 
 @dataclass(frozen=True)
@@ -93,15 +131,15 @@ class OpenCTI:
             "type": "EXTERNAL_IMPORT",
             "scope": [scope.strip() for scope in self._settings.connector_scope.split(",")],
         }
-        self._query(REGISTER, {"input": connector}, budget)
+        self._query(REGISTER, {"input": connector}, _Registered, budget)
         log.info("registered %s at OpenCTI", self._settings.connector_name)
 
     def ping(self, state: str, info: dict[str, Any], budget: Budget) -> Pong:
         """The heartbeat, with a `ConnectorInfoInput`. Raises `ConnectorUnknownError` when unregistered."""
         variables = {"id": str(self._settings.connector_id), "state": state, "info": info}
-        connector = self._query(PING, variables, budget)["pingConnector"]
-        queue = connector.get("connector_queue_details") or {}
-        return Pong(connector.get("connector_state"), float(queue.get("messages_size") or 0.0))
+        connector = self._query(PING, variables, _Pinged, budget).connector
+        queue = connector.connector_queue_details or _Queue()
+        return Pong(connector.connector_state, queue.messages_size or 0.0)
 
     def push(self, escaped_bundle: bytes, budget: Budget) -> None:
         """Put a bundle into the ingestion queue; when this returns, OpenCTI has accepted it.
@@ -120,16 +158,20 @@ class OpenCTI:
                 b'"}}',
             )
         )
-        self._post(body, budget)
+        if not self._post(body, _Pushed, budget).accepted:
+            raise SinkUnavailableError(
+                "OpenCTI answered a push without an error, but did not accept it.",
+                "Nothing is lost; the next run sends it again. If it lasts, read the platform's own log.",
+            )
 
-    def _query(self, document: str, variables: dict[str, Any], budget: Budget) -> dict[str, Any]:
-        return self._post(orjson.dumps({"query": document, "variables": variables}), budget)
+    def _query(self, document: str, variables: dict[str, Any], answers: type[T], budget: Budget) -> T:
+        return self._post(orjson.dumps({"query": document, "variables": variables}), answers, budget)
 
-    def _post(self, body: bytes, budget: Budget) -> dict[str, Any]:
+    def _post(self, body: bytes, answers: type[T], budget: Budget) -> T:
         with self._peer.bounded(budget):
-            return self._peer.retry(budget, lambda: self._post_once(body, budget))
+            return self._peer.retry(budget, lambda: self._post_once(body, answers, budget))
 
-    def _post_once(self, body: bytes, budget: Budget) -> dict[str, Any]:
+    def _post_once(self, body: bytes, answers: type[T], budget: Budget) -> T:
         response = self._peer.send(
             "POST",
             self._client.api_url,
@@ -146,18 +188,29 @@ class OpenCTI:
             )
         if status in (401, 403):
             raise SinkRefusedError(f"OpenCTI answered {status}: {excerpt(answer)}", ROLE_REMEDY)
-        return _data(status, answer)
+        data = _data(status, answer)
+        try:
+            return msgspec.convert(data, answers)
+        except msgspec.ValidationError as error:
+            raise _not_graphql(status, answer) from error
 
 
 def _data(status: int, answer: bytes) -> dict[str, Any]:
     """The `data` of a GraphQL answer. Raises the error it carries instead."""
     try:
         content = orjson.loads(answer)
-        errors, data = content.get("errors"), content.get("data")
-    except (orjson.JSONDecodeError, AttributeError) as error:
-        raise _not_graphql(status, answer) from error
-    if errors:
-        raise _graphql_error(errors[0] if isinstance(errors, list) else errors)
+    except orjson.JSONDecodeError as error:
+        if status != 200:
+            raise _not_graphql(status, answer) from error
+        raise SinkUnavailableError(
+            f"OpenCTI's answer is no JSON, or was cut short: {excerpt(answer)}",
+            "Nothing is lost; the next run goes on. If it lasts, check OPENCTI_URL and proxies.",
+        ) from error
+    if not isinstance(content, dict):
+        raise _not_graphql(status, answer)
+    if errors := content.get("errors"):
+        raise _graphql_error(status, errors[0] if isinstance(errors, list) else errors)
+    data = content.get("data")
     if status != 200 or not isinstance(data, dict):
         raise _not_graphql(status, answer)
     return data
@@ -170,7 +223,7 @@ def _not_graphql(status: int, answer: bytes) -> SinkRefusedError:
     )
 
 
-def _graphql_error(error: Any) -> ConnectorError:
+def _graphql_error(status: int, error: Any) -> ConnectorError:
     error = error if isinstance(error, dict) else {"message": str(error)}
     message = excerpt(str(error.get("message", "")).encode())
     extensions = error.get("extensions")
@@ -179,8 +232,10 @@ def _graphql_error(error: Any) -> ConnectorError:
         return ConnectorUnknownError(
             "OpenCTI knows no connector with this CONNECTOR_ID.", "It is registered again."
         )
-    if code in REFUSALS:
-        return SinkRefusedError(f"OpenCTI refused the request ({code}): {message}", REFUSALS[code])
+    if code in REFUSALS or status != 200:
+        return SinkRefusedError(
+            f"OpenCTI refused the request ({code or status}): {message}", REFUSALS.get(code, LOG_REMEDY)
+        )
     return SinkUnavailableError(
         f"OpenCTI reported an error ({code or 'without a code'}): {message}",
         "Nothing is lost; the next run goes on. If it lasts, read the platform's own log.",

@@ -7,16 +7,22 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
-from cluster25.clock import Budget, to_rfc3339
-from cluster25.errors import ConnectorUnknownError
+from cluster25.clock import Budget, Clock, to_rfc3339
+from cluster25.errors import ConnectorError, ConnectorUnknownError
 from cluster25.opencti import OpenCTI
+from cluster25.redaction import redact
 from cluster25.settings import Settings
 from cluster25.state.document import State
+from cluster25.state.held import HeldLease
 
 log = logging.getLogger(__name__)
 
 MEGABYTE = 1e6
 """OpenCTI counts queue sizes in these."""
+
+
+TELLING_SECONDS = 5.0
+"""More is not spent on a message that the log has anyway."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,8 @@ class Greeting:
 class Presence:
     """Pings OpenCTI on behalf of the connector; registers it first where that is missing."""
 
-    def __init__(self, settings: Settings, sink: OpenCTI) -> None:
+    def __init__(self, settings: Settings, sink: OpenCTI, clock: Clock) -> None:
+        self._clock = clock
         self._settings = settings
         self._sink = sink
         self._queue_megabytes = 0.0
@@ -65,6 +72,26 @@ class Presence:
     def is_queue_full(self) -> bool:
         """Whether the queue, at the last ping, was larger than CONNECTOR_QUEUE_THRESHOLD."""
         return self._queue_megabytes > self._settings.connector_queue_threshold
+
+    def tell_failure(self, lease: HeldLease, error: ConnectorError) -> None:
+        """Leave a work in error with the reason, for the first failure of a row; the lease notes it."""
+        if not lease.failure_told:
+            lease.failure_told = self._tell("import failed", str(error), in_error=True)
+
+    def tell_recovery(self, lease: HeldLease) -> None:
+        """Leave a work that says that the failure told of is over."""
+        if lease.failure_told:
+            lease.failure_told = not self._tell("import works again", "It works again.", in_error=False)
+
+    def _tell(self, what: str, message: str, *, in_error: bool) -> bool:
+        name = f"{self._settings.connector_name} {what} @ {to_rfc3339(self._clock.now())}"
+        budget = Budget.of(self._clock, TELLING_SECONDS)
+        try:
+            self._sink.report(name, redact(message), budget, in_error=in_error)
+        except ConnectorError as error:
+            log.warning("OpenCTI could not be told (%s): %s", what, error)
+            return False
+        return True
 
     def _info(self, state: State) -> dict[str, Any]:
         info: dict[str, Any] = {

@@ -1,5 +1,6 @@
 """One run: what was asked for, what it did in numbers, how it ended."""
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,7 +8,9 @@ from typing import Any
 
 from cluster25.clock import Budget, to_rfc3339
 from cluster25.errors import ConnectorError
-from cluster25.state.document import Outcome, RunSummary
+from cluster25.state.document import Outcome, RunSummary, State
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,48 @@ class Run:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a call ended. `watermark` is what the state holds now; an outcome of `failed` has its `error`."""
+    """How a call ended. `state` is what is stored now, as far as known; a `failed` one has its `error`."""
 
     run: Run
     outcome: Outcome
-    watermark: datetime | None
+    state: State
     error: ConnectorError | None = None
+
+    def log(self) -> None:
+        """Write the one line per run that log-based metrics read: its fields have the same names there."""
+        tally, now = self.run.tally, self.run.budget.clock.now()
+        fields: dict[str, Any] = {
+            "event": "run",
+            "trigger": self.run.request.trigger,
+            "outcome": self.outcome,
+            "exported": tally.exported,
+            "pushed": tally.pushed,
+            "skipped": tally.skipped,
+            "rejected": tally.rejected,
+            "duration_seconds": (now - self.run.started_at).total_seconds(),
+        }
+        if self.state.watermark:
+            fields["lag_seconds"] = (now - self.state.watermark).total_seconds()
+        if self.outcome == "skipped":
+            fields["skipped_for_seconds"] = self._skipped_for_seconds(now)
+        explanation = self.error or self.run.reason
+        level = logging.ERROR if self.error else logging.INFO
+        log.log(
+            level,
+            "run %s: %d exported, %d pushed, %d skipped, %d rejected%s",
+            self.outcome,
+            tally.exported,
+            tally.pushed,
+            tally.skipped,
+            tally.rejected,
+            f" ({explanation})" if explanation else "",
+            extra=fields,
+        )
+
+    def _skipped_for_seconds(self, now: datetime) -> float:
+        """How long no run has got through: since the first skipped one, or since the last that ended."""
+        since = self.state.skipped_since or (self.state.last_run.ended_at if self.state.last_run else now)
+        return (now - since).total_seconds()
 
     def as_dict(self) -> dict[str, Any]:
         """The HTTP answer."""
@@ -94,7 +133,7 @@ class RunResult:
             "rejected": tally.rejected,
             "by_type": dict(tally.by_type),
             "dropped_references": tally.dropped_references,
-            "watermark": to_rfc3339(self.watermark) if self.watermark else None,
+            "watermark": to_rfc3339(self.state.watermark) if self.state.watermark else None,
         }
         if self.run.reason:
             answer["reason"] = self.run.reason

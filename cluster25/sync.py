@@ -51,7 +51,7 @@ class Sync:
         self._sink = sink
         self._store = store
         self._clock = clock
-        self._presence = Presence(settings, sink)
+        self._presence = Presence(settings, sink, clock)
 
     def run(self, run_id: str, request: RunRequest, order: Order | None = None) -> RunResult:
         """One run, from the lease to the last ping. Never raises a `ConnectorError`: the result holds it.
@@ -59,22 +59,26 @@ class Sync:
         `order` is one that a heartbeat has brought from OpenCTI.
         """
         run = self._begin(run_id, request, self._settings.cluster25_run_budget_sec)
+        result = self._attempt(run, order)
+        result.log()
+        return result
+
+    def _attempt(self, run: Run, order: Order | None) -> RunResult:
+        request, lease_seconds = run.request, self._settings.cluster25_lease_sec
         try:
             if request.dry_run:
                 return self._dry_run(run)
-            lease = acquire(
-                self._store, self._clock, run_id, self._settings.cluster25_lease_sec, request.tick
-            )
+            lease = acquire(self._store, self._clock, run.run_id, lease_seconds, request.tick)
         except LeaseHeldError as held:
             return self._skip(run, str(held))
         except ConnectorError as error:
-            return RunResult(run, "failed", None, error)
+            return RunResult(run, "failed", State(), error)
         try:
             outcome, state = self._work(run, lease, order)
         except ConnectorError as error:
             return self._fail(run, lease, error)
         self._show(state)
-        return RunResult(run, outcome, state.watermark)
+        return RunResult(run, outcome, state)
 
     def heartbeat(self, run_id: str) -> RunResult:
         """Ping OpenCTI; when a reset is pending, there or here, start the import over at once.
@@ -89,9 +93,10 @@ class Sync:
             if order and order.watermark is None:
                 request_reset(self._store, self._clock)
             elif order is None and not state.reset_pending:
-                return RunResult(beat, "ok", state.watermark)
+                return RunResult(beat, "ok", state)
         except ConnectorError as error:
-            return RunResult(beat, "failed", None, error)
+            log.warning("the heartbeat failed: %s", error)
+            return RunResult(beat, "failed", State(), error)
         return self.run(run_id, request, order)
 
     def _begin(self, run_id: str, request: RunRequest, budget_seconds: float) -> Run:
@@ -116,6 +121,7 @@ class Sync:
         except _OutOfBudget:
             return self._stop_in_time(run, lease)
         outcome = "ok" if run.tally.chunks else "empty"
+        self._presence.tell_recovery(lease)
         if run.request.is_by_hand:
             return self._release(run, lease, outcome)
         return self._commit(run, lease, plan, asked_at, outcome)
@@ -173,7 +179,7 @@ class Sync:
             self._stream(run, plan, transfer, lambda: None)
         except _OutOfBudget:
             run.reason += " The budget ended before the export did."
-        return RunResult(run, "ok" if run.tally.chunks else "empty", state.watermark)
+        return RunResult(run, "ok" if run.tally.chunks else "empty", state)
 
     def _stop_in_time(self, run: Run, lease: HeldLease) -> tuple[Outcome, State]:
         """The budget is spent. Without progress that is a failure: else every run might end so, unnoticed."""
@@ -209,21 +215,22 @@ class Sync:
     def _fail(self, run: Run, lease: HeldLease, error: ConnectorError) -> RunResult:
         state = lease.state
         if not isinstance(error, LeaseLostError):
+            self._presence.tell_failure(lease, error)
             try:
                 state = lease.release(run.summary("failed", error), companions=run.companions)
             except ConnectorError as second:
                 log.warning("the lease could not be given back, it ends by itself: %s", second)
             if error.side != "sink":
                 self._show(state)
-        return RunResult(run, "failed", state.watermark, error)
+        return RunResult(run, "failed", state, error)
 
     def _skip(self, run: Run, reason: str) -> RunResult:
         run.reason = reason
         try:
-            watermark = read_state(self._store).watermark
+            state = read_state(self._store)
         except ConnectorError:  # the reason for skipping stands, whatever can be told beside it
-            watermark = None
-        return RunResult(run, "skipped", watermark)
+            state = State()
+        return RunResult(run, "skipped", state)
 
     def _show(self, state: State) -> None:
         """The ping after working. The run is over and counts, whether OpenCTI hears of it now or later."""

@@ -42,8 +42,8 @@ _ID_MEMBER = re.compile(rb'"id"\s*:\s*"([a-z0-9-]{1,250}--[0-9a-fA-F-]{36})"')
 class Outlet:
     """Where things go.
 
-    `push` returns only when OpenCTI has accepted the chunk, `record` only when its entries are stored with the
-    ledger; both are called in a thread of their own. `keep` returns only when rejected objects are stored.
+    `push` returns only when OpenCTI has accepted the chunk, `record` only when its entries are stored with
+    the ledger; both are called in a thread of their own. `keep` returns when rejected objects are stored.
     """
 
     push: Callable[[Chunk], None]

@@ -90,6 +90,8 @@ class State(_Part):
     runs: list[RunSummary] = []
     """The newest first, at most `REMEMBERED_RUNS`."""
     failing_since: Moment | None = None
+    failure_told: bool = False
+    """Whether OpenCTI shows the failure since then as a work in error."""
     skipped_since: Moment | None = None
     """Since when every run has given up before exporting (full queue)."""
     registration: str | None = None

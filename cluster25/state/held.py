@@ -49,6 +49,8 @@ class HeldLease:
         """What OpenCTI has accepted. Its times may be changed in memory; `commit` stores them."""
         self.registration = self.state.registration
         """Digest of what is registered at OpenCTI. May be set; it is stored by the next write."""
+        self.failure_told = self.state.failure_told
+        """Whether OpenCTI shows a failure that is not over. May be set; it is stored by the next write."""
 
     def record(self, entries: list[Entry]) -> None:
         """Remember that OpenCTI has accepted a chunk, and renew the lease. Raises ResetPendingError."""
@@ -139,7 +141,7 @@ class HeldLease:
         for _ in attempts(self._clock):
             if self._clock.now() >= self._lease_end(self.state):
                 raise self._lost()
-            state = change(self.state).changed(registration=self.registration)
+            state = change(self.state).changed(registration=self.registration, failure_told=self.failure_told)
             page = None
             if page_entries is not None:
                 page = Page(self.state.generation, self.state.pages, page_entries)
