@@ -55,7 +55,7 @@ def main() -> int:
         problems = ["Interrupted before the end."]
     for problem in problems:
         console.print("[red]WRONG[/] ", end="")
-        console.print(problem, markup=False)
+        console.print(problem, markup=False, soft_wrap=True)
     return 1 if problems else 0
 
 
@@ -149,10 +149,10 @@ def _tell(console: Console, calls: list[Call], sink: OpenCTI) -> None:
     rejected = calls[0].count("rejected")
     but = f" but {rejected} that cannot be imported and was kept with the reason" if rejected else ""
     console.print(
-        f"Every object{but} reached OpenCTI once, in {len(sizes)} pushes of at most {max(sizes) / 1e6:.1f} MB "
-        f"({by_type}). The second call found nothing new; the third brought just the late indicator, "
-        "modified before the watermark but within the overlap. OpenCTI's own splitter found nothing to drop "
-        "and no reference missing."
+        f"Every object{but} reached OpenCTI once, in {len(sizes)} pushes of at most "
+        f"{max(sizes) / 1e6:.1f} MB ({by_type}). The second call found nothing new; the third brought just "
+        "the late indicator, modified before the watermark but within the overlap. OpenCTI's own splitter "
+        "found nothing to drop and no reference missing."
     )
 
 

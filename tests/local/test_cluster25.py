@@ -13,7 +13,7 @@ from local.cluster25 import CLIENT_ID, CLIENT_SECRET, Cluster25, Export
 from local.feed import Feed
 from local.indicators import TYPES
 from local.loopback import Exchange
-from tests.local.stepped_clock import SteppedClock
+from tests.clock import SimulatedClock
 
 QUESTION = {"export_format": "stix2", "types": ["ipv4", "url"], "start": "2026-01-01T00:00:00+00:00"}
 
@@ -37,11 +37,10 @@ def export(source: Cluster25, question: dict[str, Any], token: str | None = None
     return requests.get(f"{source.base_url}/export/indicators", params=question, headers=headers, timeout=10)
 
 
-def test_a_token_is_a_jwt_that_tells_when_it_expires() -> None:
-    clock = SteppedClock(datetime(2026, 3, 4, tzinfo=UTC))
+def test_a_token_is_a_jwt_that_tells_when_it_expires(clock: SimulatedClock) -> None:
     with Cluster25(Feed(), clock=clock, token_life_seconds=90) as source:
         claims = token_of(source).split(".")[1]
-    assert json.loads(base64.urlsafe_b64decode(claims + "=="))["exp"] == clock.moment.timestamp() + 90
+    assert json.loads(base64.urlsafe_b64decode(claims + "=="))["exp"] == clock.now().timestamp() + 90
 
 
 def test_wrong_credentials_get_no_token(source: Cluster25) -> None:
@@ -59,13 +58,12 @@ def test_an_export_brings_what_was_asked_for_and_is_remembered(source: Cluster25
     assert source.requests == {"POST /api/v1/token": 1, "GET /api/v1/export/indicators": 1}
 
 
-def test_without_a_valid_token_there_is_no_export() -> None:
-    clock = SteppedClock(datetime(2026, 3, 4, tzinfo=UTC))
+def test_without_a_valid_token_there_is_no_export(clock: SimulatedClock) -> None:
     with Cluster25(Feed(size=1), clock=clock, token_life_seconds=90) as source:
         token = token_of(source)
         assert export(source, QUESTION, token).status_code == 200
         assert export(source, QUESTION, "made.up.token").status_code == 401
-        clock.moment = datetime(2026, 3, 4, 0, 1, 30, tzinfo=UTC)
+        clock.advance(90)
         assert export(source, QUESTION, token).status_code == 401
 
 

@@ -1,10 +1,8 @@
 """Heartbeat, reset button and queue, as an operator sees them."""
 
-from datetime import UTC, datetime, timedelta
-
 from local.opencti import TOKEN, OpenCTI
+from tests.clock import SimulatedClock
 from tests.local.asking import CONNECTOR_ID, PING, ask, ping, push, refusal, register
-from tests.local.stepped_clock import SteppedClock
 
 READ = "query C($id: String!) { connector(id: $id) { name active connector_state } }"
 BUNDLE = '{"type": "bundle", "objects": [{"type": "identity", "id": "identity--1"}]}'
@@ -57,13 +55,12 @@ def test_the_interface_shows_what_the_connector_told(sink: OpenCTI) -> None:
     assert shown == {"buffering": True, "queue_threshold": 250, "next_run_datetime": "2026-03-04T05:06:07Z"}
 
 
-def test_a_connector_is_active_for_five_minutes() -> None:
-    clock = SteppedClock(datetime(2026, 3, 4, tzinfo=UTC))
+def test_a_connector_is_active_for_five_minutes(clock: SimulatedClock) -> None:
     with OpenCTI(clock=clock, tokens={TOKEN: frozenset({"CONNECTORAPI", "MODULES"})}) as sink:
         register(sink)
         ping(sink)
-        clock.moment += timedelta(minutes=4, seconds=59)
+        clock.advance(299)
         assert ask(sink, READ, {"id": CONNECTOR_ID})["active"] is True
-        clock.moment += timedelta(seconds=1)
+        clock.advance(1)
         assert ask(sink, READ, {"id": CONNECTOR_ID})["active"] is False
         assert ping(sink)["active"] is True
