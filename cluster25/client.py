@@ -2,6 +2,7 @@
 
 import binascii
 import logging
+import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -131,14 +132,7 @@ class Cluster25Client:
                 f"Cluster25 answered {status} to the request for a token: {excerpt(body)}",
                 "Check CLUSTER25_BASE_URL: it ends in /api/v1 for the public API.",
             )
-        try:
-            token = msgspec.json.decode(body, type=_TokenAnswer).data.token
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            # The body is not quoted: it may hold the token under another name.
-            raise SourceRefusedError(
-                "Cluster25 answered the request for a token with something that holds none.",
-                "Check CLUSTER25_BASE_URL: it ends in /api/v1 for the public API.",
-            ) from error
+        token = _token(body)
         hide_token(token)
         now = budget.clock.now().timestamp()
         expires_at = _expiry(token)
@@ -151,11 +145,30 @@ class Cluster25Client:
         )
 
 
+def _token(body: bytes) -> str:
+    """The token in an answer, which is never quoted: it may hold it under another name. Raises as above."""
+    try:
+        token = msgspec.json.decode(body, type=_TokenAnswer).data.token
+    except msgspec.ValidationError:
+        token = ""
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SourceUnavailableError(
+            "Cluster25 answered the request for a token with something that is no JSON, or was cut short.",
+            "Nothing is lost; the next run goes on. If it lasts, check CLUSTER25_BASE_URL and proxies.",
+        ) from error
+    if not re.fullmatch(r"[!-~]+", token):  # what else a header cannot carry
+        raise SourceRefusedError(
+            "Cluster25 answered the request for a token with something that holds none.",
+            "Check CLUSTER25_BASE_URL: it ends in /api/v1 for the public API.",
+        )
+    return token
+
+
 def _expiry(token: str) -> float:
     """The `exp` of a JWT in epoch seconds, or infinity where there is none to read (RFC 7519, unverified)."""
     try:
         payload = token.split(".")[1]
         claims = msgspec.json.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=_Claims)
-    except (IndexError, binascii.Error, msgspec.DecodeError, ValueError):
+    except (IndexError, binascii.Error, msgspec.DecodeError, ValueError, RecursionError):
         return float("inf")
     return float("inf") if claims.exp is None else claims.exp

@@ -14,13 +14,8 @@ import orjson
 from pycti import OpenCTIApiClient
 
 from cluster25.clock import Budget
-from cluster25.errors import (
-    BundleTooLargeError,
-    ConnectorError,
-    ConnectorUnknownError,
-    SinkRefusedError,
-    SinkUnavailableError,
-)
+from cluster25.errors import BundleTooLargeError, SinkRefusedError, SinkUnavailableError
+from cluster25.graphql import ROLE_REMEDY, read_data
 from cluster25.settings import Settings
 from cluster25.transport import Peer, excerpt
 
@@ -40,31 +35,12 @@ WORK_END = """mutation End($id: ID!, $message: String, $inError: Boolean) {
   workEdit(id: $id) { toProcessed(message: $message, inError: $inError) }
 }"""
 PUSH = "mutation Push($id: String!, $bundle: String!) { stixBundlePush(connectorId: $id, bundle: $bundle) }"
-
-ROLE_REMEDY = (
-    "Check OPENCTI_TOKEN: its user needs the capability CONNECTORAPI, best by a user of its own in the group "
-    "Connectors, with the role Connector."
+ADD_WORK = (
+    "mutation AddWork($id: String!, $name: String) { workAdd(connectorId: $id, friendlyName: $name) { id } }"
 )
-RELEASE_REMEDY = (
-    "The platform is older than release 6.3, or newer than this connector knows: upgrade the one or other."
-)
-LOG_REMEDY = "Read the platform's own log for the reason."
-REFUSALS = {
-    "AUTH_FAILURE": ROLE_REMEDY,
-    "AUTH_REQUIRED": ROLE_REMEDY,
-    "FORBIDDEN": ROLE_REMEDY,
-    "FORBIDDEN_ACCESS": ROLE_REMEDY,
-    "LTS_REQUIRED_ACTIVATION": "The platform's licence must be activated in its settings.",
-    "OTP_REQUIRED": ROLE_REMEDY,
-    "OTP_REQUIRED_ACTIVATION": ROLE_REMEDY,
-    "PASSWORD_CHANGE_REQUIRED": "The user of OPENCTI_TOKEN must change its password in the platform.",
-    "BAD_REQUEST": RELEASE_REMEDY,
-    "BAD_USER_INPUT": RELEASE_REMEDY,
-    "GRAPHQL_PARSE_FAILED": RELEASE_REMEDY,
-    "GRAPHQL_VALIDATION_FAILED": RELEASE_REMEDY,
-    "FUNCTIONAL_ERROR": LOG_REMEDY,
-}
-"""GraphQL error codes that the next run would meet again, and what to do about each."""
+END_WORK = """mutation EndWork($id: ID!, $message: String, $inError: Boolean) {
+  workEdit(id: $id) { toProcessed(message: $message, inError: $inError) }
+}"""
 
 T = TypeVar("T")
 
@@ -88,6 +64,18 @@ class _Pinged(msgspec.Struct):
 
 class _Pushed(msgspec.Struct):
     accepted: bool | None = msgspec.field(name="stixBundlePush")
+
+
+class _Work(msgspec.Struct):
+    id: str
+
+
+class _WorkAdded(msgspec.Struct):
+    work: _Work = msgspec.field(name="workAdd")
+
+
+class _WorkEnded(msgspec.Struct):
+    work: dict[str, Any] = msgspec.field(name="workEdit")
 
 
 @dataclass(frozen=True)
@@ -164,6 +152,13 @@ class OpenCTI:
                 "Nothing is lost; the next run sends it again. If it lasts, read the platform's own log.",
             )
 
+    def report(self, name: str, message: str, budget: Budget, *, in_error: bool) -> None:
+        """Leave a finished work of that name with a message, which the connector's page shows."""
+        adding = {"id": str(self._settings.connector_id), "name": name}
+        work = self._query(ADD_WORK, adding, _WorkAdded, budget).work
+        ending = {"id": work.id, "message": message, "inError": in_error}
+        self._query(END_WORK, ending, _WorkEnded, budget)
+
     def _query(self, document: str, variables: dict[str, Any], answers: type[T], budget: Budget) -> T:
         return self._post(orjson.dumps({"query": document, "variables": variables}), answers, budget)
 
@@ -188,55 +183,4 @@ class OpenCTI:
             )
         if status in (401, 403):
             raise SinkRefusedError(f"OpenCTI answered {status}: {excerpt(answer)}", ROLE_REMEDY)
-        data = _data(status, answer)
-        try:
-            return msgspec.convert(data, answers)
-        except msgspec.ValidationError as error:
-            raise _not_graphql(status, answer) from error
-
-
-def _data(status: int, answer: bytes) -> dict[str, Any]:
-    """The `data` of a GraphQL answer. Raises the error it carries instead."""
-    try:
-        content = orjson.loads(answer)
-    except orjson.JSONDecodeError as error:
-        if status != 200:
-            raise _not_graphql(status, answer) from error
-        raise SinkUnavailableError(
-            f"OpenCTI's answer is no JSON, or was cut short: {excerpt(answer)}",
-            "Nothing is lost; the next run goes on. If it lasts, check OPENCTI_URL and proxies.",
-        ) from error
-    if not isinstance(content, dict):
-        raise _not_graphql(status, answer)
-    if errors := content.get("errors"):
-        raise _graphql_error(status, errors[0] if isinstance(errors, list) else errors)
-    data = content.get("data")
-    if status != 200 or not isinstance(data, dict):
-        raise _not_graphql(status, answer)
-    return data
-
-
-def _not_graphql(status: int, answer: bytes) -> SinkRefusedError:
-    return SinkRefusedError(
-        f"OpenCTI answered {status} with something that is no GraphQL answer: {excerpt(answer)}",
-        "Check OPENCTI_URL: it is the platform's address without /graphql.",
-    )
-
-
-def _graphql_error(status: int, error: Any) -> ConnectorError:
-    error = error if isinstance(error, dict) else {"message": str(error)}
-    message = excerpt(str(error.get("message", "")).encode())
-    extensions = error.get("extensions")
-    code = str((extensions.get("code") if isinstance(extensions, dict) else None) or error.get("name") or "")
-    if "No connector found" in message:
-        return ConnectorUnknownError(
-            "OpenCTI knows no connector with this CONNECTOR_ID.", "It is registered again."
-        )
-    if code in REFUSALS or status != 200:
-        return SinkRefusedError(
-            f"OpenCTI refused the request ({code or status}): {message}", REFUSALS.get(code, LOG_REMEDY)
-        )
-    return SinkUnavailableError(
-        f"OpenCTI reported an error ({code or 'without a code'}): {message}",
-        "Nothing is lost; the next run goes on. If it lasts, read the platform's own log.",
-    )
+        return read_data(status, answer, answers)

@@ -1,26 +1,24 @@
 """HTTP to a peer: bounded by the budget as a whole, retried with backoff, never redirected, failures typed.
 
 A read timeout bounds one wait for bytes; a peer that drips a byte a second never trips it. So a timer
-shuts the connection's sockets down when the budget ends, whatever the transfer is doing then.
+aborts the transfer when the budget ends, whatever it is doing then.
 """
 
-import socket
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import requests
 import tenacity
-import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.exceptions import HTTPError
 
+from cluster25.abortable import AbortableAdapter
 from cluster25.clock import Budget
 from cluster25.errors import BODY_EXCERPT_CHARS, ConnectorError, UnavailableError
+from cluster25.redaction import redact
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 60.0
@@ -29,56 +27,9 @@ READ_BYTES = 1 << 18
 ANSWER_BYTES = 1 << 20
 """Answers that are read whole (tokens, GraphQL) are never longer than this."""
 
+_BOM_AND_BLANKS = b"\xef\xbb\xbf \t\r\n"
+
 T = TypeVar("T")
-
-
-class AbortableAdapter(HTTPAdapter):
-    """A requests adapter that can end every transfer under way. It retries nothing: `Peer.retry` does."""
-
-    def __init__(self) -> None:
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        super().__init__(max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make a pool manager whose connections are remembered."""
-        super().init_poolmanager(*args, **kwargs)
-        self._remember_sockets(self.poolmanager)
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> urllib3.ProxyManager:
-        """The same for a proxy that the environment asks for."""
-        manager: urllib3.ProxyManager = super().proxy_manager_for(*args, **kwargs)
-        self._remember_sockets(manager)
-        return manager
-
-    def abort(self) -> None:
-        """Shut down every open socket: whoever reads from or writes to one gets an error at once."""
-        for sock in list(self._sockets):
-            try:
-                # Not SSLSocket.shutdown, which would pull the TLS state away under the reading thread.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
-            except OSError:
-                continue  # closed meanwhile
-
-    def _remember_sockets(self, manager: urllib3.PoolManager) -> None:
-        sockets = self._sockets
-
-        class Connection(HTTPConnection):
-            def connect(self) -> None:
-                super().connect()
-                sockets.add(self.sock)
-
-        class TLSConnection(HTTPSConnection):
-            def connect(self) -> None:
-                super().connect()
-                sockets.add(self.sock)
-
-        class Pool(HTTPConnectionPool):
-            ConnectionCls = Connection
-
-        class TLSPool(HTTPSConnectionPool):
-            ConnectionCls = TLSConnection
-
-        manager.pool_classes_by_scheme = {"http": Pool, "https": TLSPool}
 
 
 class Peer:
@@ -104,10 +55,13 @@ class Peer:
         self._adapter = AbortableAdapter()
         session.mount("https://", self._adapter)
         session.mount("http://", self._adapter)
+        # Told not to follow redirects, requests still reads their bodies whole and takes their targets apart.
+        session.get_redirect_target = lambda _response: None  # type: ignore[assignment,method-assign]
 
     @contextmanager
     def bounded(self, budget: Budget) -> Iterator[None]:
         """Every transfer inside the `with` ends when the budget does, whatever it is doing then."""
+        self._adapter.allow()
         timer = threading.Timer(budget.remaining_seconds(), self._adapter.abort)
         timer.daemon = True
         timer.start()
@@ -120,25 +74,29 @@ class Peer:
         """One try of a request, inside `bounded`; the answer's body is still to be read, and closed.
 
         Raises the peer's unavailable error for everything another try may not meet (network, 408, 429, 5xx,
-        HTML in place of JSON) and its refused error for a redirect. Other statuses are the caller's to judge.
+        HTML in place of JSON) and its refused error for a redirect and for a certificate that is not trusted.
+        Other statuses are the caller's to judge.
         """
         remaining = max(0.001, budget.remaining_seconds())
         timeouts = (min(CONNECT_TIMEOUT_SECONDS, remaining), min(READ_TIMEOUT_SECONDS, remaining))
         with self._translated():
-            response = self._session.request(
-                method, url, timeout=timeouts, allow_redirects=False, stream=True, **options
-            )
+            response = self._session.request(method, url, timeout=timeouts, stream=True, **options)
         try:
-            self._check(response)
+            self._check(response, budget.clock.now())
         except Exception:
             response.close()
             raise
         return response
 
     def stream(self, response: requests.Response) -> Iterator[bytes]:
-        """The body, decompressed, in pieces of up to `READ_BYTES`; raises like `send` when it is cut."""
+        """The body, decompressed, in pieces of up to `READ_BYTES`; raises like `send` when cut, or HTML."""
         with self._translated():
-            yield from response.raw.stream(READ_BYTES, decode_content=True)
+            pieces = response.raw.stream(READ_BYTES, decode_content=True)
+            first = next(pieces, b"")
+            if response.status_code == 200 and first.lstrip(_BOM_AND_BLANKS).startswith(b"<"):
+                raise self._html_answered()
+            yield first
+            yield from pieces
 
     def read(self, response: requests.Response) -> bytes:
         """The whole of a short body, then closed. Raises the unavailable error when it is cut or too long."""
@@ -182,6 +140,8 @@ class Peer:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except requests.exceptions.SSLError as error:
+            raise self._tls_failed(error) from error
         except (requests.RequestException, HTTPError, OSError) as error:
             raise self.unavailable(
                 f"{self.name} could not be reached or cut the connection ({_cause(error)}).",
@@ -189,13 +149,32 @@ class Peer:
                 "and egress.",
             ) from error
 
-    def _check(self, response: requests.Response) -> None:
+    def _tls_failed(self, error: requests.exceptions.SSLError) -> ConnectorError:
+        cause = _cause(error)
+        if "CERTIFICATE_VERIFY_FAILED" not in cause:
+            return self.unavailable(
+                f"{self.name} could not be reached over TLS ({cause}).",
+                f"Nothing is lost; the next run goes on. If it lasts, check {self.url_setting} and proxies.",
+            )
+        return self.refused(
+            f"The certificate that {self.name} showed is not trusted ({cause}).",
+            f"Check {self.url_setting}. The certificate of a private authority goes into a file that "
+            "OPENCTI_SSL_VERIFY (for OpenCTI) or REQUESTS_CA_BUNDLE (for any) names.",
+        )
+
+    def _html_answered(self) -> UnavailableError:
+        return self.unavailable(
+            f"{self.name} answered an HTML page: something in front of it speaks in its place.",
+            f"Check {self.url_setting} and any proxy or login page before it.",
+        )
+
+    def _check(self, response: requests.Response, now: datetime) -> None:
         status = response.status_code
         if status in (408, 429) or status >= 500:
             raise self.unavailable(
                 f"{self.name} answered {status}.",
                 "Nothing is lost; the next run goes on. If it lasts, ask whoever runs it.",
-                _retry_after_seconds(response),
+                _retry_after_seconds(response, now),
             )
         if 300 <= status < 400:
             raise self.refused(
@@ -203,25 +182,27 @@ class Peer:
                 f"Set {self.url_setting} to the address it really has.",
             )
         if status == 200 and "html" in response.headers.get("Content-Type", ""):
-            raise self.unavailable(
-                f"{self.name} answered an HTML page: something in front of it speaks in its place.",
-                f"Check {self.url_setting} and any proxy or login page before it.",
-            )
+            raise self._html_answered()
 
 
 def excerpt(body: bytes) -> str:
-    """The start of a peer's answer for a message, at most `BODY_EXCERPT_CHARS`, on one line."""
-    return " ".join(body[: 4 * BODY_EXCERPT_CHARS].decode(errors="replace").split())[:BODY_EXCERPT_CHARS]
+    """The start of a peer's answer for a message, at most `BODY_EXCERPT_CHARS`, on one line.
+
+    Without secrets: cut in two they would not be found any more.
+    """
+    return " ".join(redact(body.decode(errors="replace")).split())[:BODY_EXCERPT_CHARS]
 
 
-def _retry_after_seconds(response: requests.Response) -> float | None:
-    value = response.headers.get("Retry-After")
-    if value is None:
-        return None
+def _retry_after_seconds(response: requests.Response, now: datetime) -> float | None:
+    """What `Retry-After` asks for (RFC 9110, 10.2.3: seconds or a date); None where it says neither."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdecimal():
+        return float(value)
     try:
-        return urllib3.Retry().parse_retry_after(value)
-    except InvalidHeader:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
         return None
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
 
 
 def _cause(error: BaseException) -> str:
