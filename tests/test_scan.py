@@ -409,7 +409,7 @@ def test_work_grows_with_the_bytes_and_no_faster(repeated: bytes, unit: bytes, p
         inside = unit.replace(b'"', b'\\"') if repeated.count(b'"%b"') else unit
         return (repeated % (inside * times)).replace(b",]}", b"]}")
 
-    small, large = document(20_000 // len(unit)), document(80_000 // len(unit))
+    small, large = document(10_000 // len(unit)), document(40_000 // len(unit))
     less = work_of(small, piece_bytes, window_bytes=8192)
     more = work_of(large, piece_bytes, window_bytes=8192)
     assert more.calls < 8 * less.calls  # 16 times if it were quadratic

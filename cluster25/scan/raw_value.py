@@ -2,11 +2,11 @@
 
 import re
 
-# Whole strings without a backslash are passed over at once; any other quote is left to the steps below. Their
-# number is bounded because `re` remembers a way back for each. (Possessive repetition would not, but in
+# Neither has to get far in one match: the steps below go on from any quote or backslash it stops at. The
+# repetitions are bounded because `re` remembers a way back for each. (Possessive ones need no memory, but in
 # Python 3.11 a possessive group that fails has moved all the same.)
 _BETWEEN_BRACKETS = re.compile(rb'[^"\[\]{}]*(?:"[^"\\]*"[^"\[\]{}]*){0,500}')
-_IN_STRING = re.compile(rb'[^"\\]*')
+_IN_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*){0,500}')
 _SCALAR = re.compile(rb'[^ \t\r\n,:"\[\]{}]*')
 
 
