@@ -3,45 +3,27 @@
 import functools
 import json
 import logging
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from flask import Request, Response
 
-from cluster25.client import Cluster25Client
-from cluster25.clock import Clock, SystemClock
+from cluster25.clock import SystemClock
+from cluster25.connector import Connector
 from cluster25.errors import BadRequestError, ConnectorError
 from cluster25.logs import configure, run_context, trace_of
-from cluster25.opencti import OpenCTI
 from cluster25.redaction import redact
 from cluster25.request import BODY_BYTES, parse_body
 from cluster25.run import RunRequest, RunResult
-from cluster25.settings import Settings, google_cloud_project, load_settings
+from cluster25.settings import google_cloud_project, load_settings
 from cluster25.state.lease import read_state, request_reset
-from cluster25.state.opening import open_store
-from cluster25.state.store import Store
 from cluster25.status import REJECTED_SHOWN, status_document
-from cluster25.sync import Sync
 
 log = logging.getLogger(__name__)
 
 Answer = tuple[int, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Connector:
-    """What is kept between the calls of a warm instance: settings, Cluster25's token, the store's channel."""
-
-    settings: Settings
-    source: Cluster25Client
-    store: Store
-    clock: Clock
-
-    def sync(self) -> Sync:
-        """The work of one call, with a connection to OpenCTI of its own."""
-        return Sync(self.settings, self.source, OpenCTI(self.settings), self.store, self.clock)
 
 
 @functools.cache
@@ -49,10 +31,7 @@ def connector() -> Connector:
     """This process's connector, made at the first call, hence after the fork. Raises `SettingsError`."""
     settings = load_settings()
     configure(settings.connector_log_level)
-    source = Cluster25Client(
-        settings.cluster25_base_url, settings.cluster25_client_id, settings.cluster25_client_secret
-    )
-    return Connector(settings, source, open_store(settings), SystemClock())
+    return Connector.of(settings, SystemClock())
 
 
 def cluster25_connector(request: Request) -> Response:
@@ -87,6 +66,20 @@ def _route(request: Request, run_id: str) -> Answer:
     if handler is None:
         return 405, _refusal("This path does not take this method.", f"It takes {', '.join(methods)}.")
     return handler(request, run_id)
+
+
+def _loop() -> int:
+    """`python main.py`: runs and heartbeats until SIGTERM. Returns the process's exit code."""
+    from cluster25.loop import Loop, run_until_terminated  # noqa: PLC0415 - the function needs no loop
+
+    configure("info")
+    try:
+        loop = Loop(connector())
+    except ConnectorError as error:
+        log.error("%s", error)  # noqa: TRY400 - expected failures need no stack
+        return 2
+    run_until_terminated(loop)
+    return 0
 
 
 def _run(request: Request, run_id: str) -> Answer:
@@ -147,3 +140,7 @@ def _status_of(error: ConnectorError) -> int:
 
 def _refusal(what: str, remedy: str) -> dict[str, Any]:
     return {"outcome": "failed", "error": {"what": what, "side": "request", "remedy": remedy}}
+
+
+if __name__ == "__main__":
+    sys.exit(_loop())

@@ -1,7 +1,10 @@
 """Time, injected: the only place that asks the machine what time it is."""
 
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -35,12 +38,18 @@ class SystemClock:
         time.sleep(seconds)
 
 
-@dataclass(frozen=True)
+ENDING_SECONDS = 10.0
+"""What is under way when a budget is ended early may take that much longer."""
+
+
+@dataclass
 class Budget:
     """The time a run may use; every wait on a network is bounded by what is left of it."""
 
     clock: Clock
     ends: float
+    ended_early: bool = False
+    _bounds: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
     def of(cls, clock: Clock, seconds: float) -> "Budget":
@@ -53,8 +62,35 @@ class Budget:
 
     @property
     def spent(self) -> bool:
-        """Whether nothing is left."""
-        return self.clock.monotonic() >= self.ends
+        """Whether nothing more may be begun."""
+        return self.ended_early or self.clock.monotonic() >= self.ends
+
+    def end_early(self) -> None:
+        """Let it be spent now; what is under way gets `ENDING_SECONDS`. May be called by a signal handler."""
+        self.ended_early = True
+        self.ends = min(self.ends, self.clock.monotonic() + ENDING_SECONDS)
+        for bound in list(self._bounds):
+            bound()
+
+    @contextmanager
+    def bounding(self, abort: Callable[[], None]) -> Iterator[None]:
+        """Have `abort` called, in a thread of its own, should the budget end before the `with` does."""
+        timers: list[threading.Timer] = []
+
+        def bound() -> None:
+            timer = threading.Timer(self.remaining_seconds(), abort)
+            timer.daemon = True
+            timers.append(timer)
+            timer.start()
+
+        self._bounds.append(bound)
+        bound()
+        try:
+            yield
+        finally:
+            self._bounds.remove(bound)
+            for timer in timers:
+                timer.cancel()
 
 
 def to_rfc3339(moment: datetime) -> str:

@@ -52,6 +52,18 @@ class Sync:
         self._store = store
         self._clock = clock
         self._presence = Presence(settings, sink, clock)
+        self._stopping = False
+        self.under_way: Run | None = None
+        """What is being worked on, or was last, for whoever watches."""
+
+    def stop(self) -> None:
+        """Let the call end early: its run stops at the next chunk, and gives the lease back.
+
+        For other threads and for signal handlers, at any time.
+        """
+        self._stopping = True
+        if self.under_way is not None:
+            self.under_way.budget.end_early()
 
     def run(self, run_id: str, request: RunRequest, order: Order | None = None) -> RunResult:
         """One run, from the lease to the last ping. Never raises a `ConnectorError`: the result holds it.
@@ -100,7 +112,11 @@ class Sync:
         return self.run(run_id, request, order)
 
     def _begin(self, run_id: str, request: RunRequest, budget_seconds: float) -> Run:
-        return Run(run_id, request, self._clock.now(), Budget.of(self._clock, budget_seconds))
+        budget = Budget.of(self._clock, budget_seconds)
+        self.under_way = Run(run_id, request, self._clock.now(), budget)
+        if self._stopping:
+            budget.end_early()
+        return self.under_way
 
     def _work(self, run: Run, lease: HeldLease, order: Order | None) -> tuple[Outcome, State]:
         """What the lease is for. Returns how it went, and the state as it was given back with the lease."""
@@ -183,6 +199,9 @@ class Sync:
 
     def _stop_in_time(self, run: Run, lease: HeldLease) -> tuple[Outcome, State]:
         """The budget is spent. Without progress that is a failure: else every run might end so, unnoticed."""
+        if run.budget.ended_early:
+            outcome: Outcome = "partial" if run.tally.chunks else "skipped"
+            return self._release(run, lease, outcome, "It was told to stop; the next run goes on from here.")
         if not run.tally.chunks:
             raise BudgetSpentError(
                 f"The budget of {self._settings.cluster25_run_budget_sec} s was used up, nothing was added.",

@@ -4,7 +4,6 @@ A read timeout bounds one wait for bytes; a peer that drips a byte a second neve
 aborts the transfer when the budget ends, whatever it is doing then.
 """
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -62,13 +61,8 @@ class Peer:
     def bounded(self, budget: Budget) -> Iterator[None]:
         """Every transfer inside the `with` ends when the budget does, whatever it is doing then."""
         self._adapter.allow()
-        timer = threading.Timer(budget.remaining_seconds(), self._adapter.abort)
-        timer.daemon = True
-        timer.start()
-        try:
+        with budget.bounding(self._adapter.abort):
             yield
-        finally:
-            timer.cancel()
 
     def send(self, method: str, url: str, budget: Budget, **options: Any) -> requests.Response:
         """One try of a request, inside `bounded`; the answer's body is still to be read, and closed.
