@@ -1,13 +1,18 @@
 """Short ways to do in a test what a run does."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from cluster25.state.document import Outcome, Question, RunSummary, State
+from cluster25.state.document import Lease, Outcome, Question, RunSummary, State
 from cluster25.state.held import HeldLease
+from cluster25.state.lease import read_state
 from cluster25.state.ledger import Entry, digest_of
-from cluster25.state.store import Store
+from cluster25.state.store import ConflictError, Store
 from tests.clock import SimulatedClock
+
+Write = Callable[[HeldLease, SimulatedClock], object]
+"""Something a run does that writes."""
 
 LEASE_SECONDS = 570.0
 OVERLAP = timedelta(seconds=900)
@@ -25,6 +30,13 @@ def summary(clock: SimulatedClock, outcome: Outcome = "ok", run_id: str = "run-a
     )
 
 
+def accept(held: HeldLease, accepted: list[Entry]) -> None:
+    """What a run does when OpenCTI has accepted a chunk."""
+    held.record(accepted)
+    for digest, modified_seconds in accepted:
+        held.ledger.add(digest, modified_seconds)
+
+
 def commit(
     held: HeldLease, clock: SimulatedClock, watermark: datetime | None = None, **changes: Any
 ) -> State:
@@ -39,6 +51,25 @@ def commit(
         "tick": None,
     }
     return held.commit(**{**arguments, **changes})
+
+
+def lease_in(store: Store) -> Lease:
+    """The stored lease, when there is one."""
+    lease = read_state(store).lease
+    assert lease is not None
+    return lease
+
+
+def document_in(store: Store) -> dict[str, Any]:
+    """The stored document, when there is one."""
+    stored = store.read()
+    assert stored is not None
+    return stored.document
+
+
+def conflict_always(*_: object) -> None:
+    """Takes the place of a store's `write` where every try is aborted."""
+    raise ConflictError
 
 
 def fail_once(store: Store, method: str, error: BaseException, *, applied: bool) -> None:

@@ -2,27 +2,30 @@
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from cluster25.errors import StateDamagedError
 from cluster25.state.document import REMEMBERED_RUNS, Lease, Question, State
 from cluster25.state.store import Stored
+from tests.clock import SimulatedClock
 from tests.state.runs import summary
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def read(document) -> State:
+def read(document: dict[str, Any]) -> State:
     return State.of(Stored(document, 1), "the test's document")
 
 
-def test_a_full_state_survives_being_stored(clock):
+def test_a_full_state_survives_being_stored(clock: SimulatedClock) -> None:
     state = State(
         fence=3,
         lease=Lease(holder="run-a", until=NOON),
         watermark=NOON + timedelta(microseconds=1),
         floor=NOON,
+        start=NOON - timedelta(days=7),
         question=Question(base_url="https://x", types=["ipv4"]),
         generation=2,
         pages=1,
@@ -37,14 +40,14 @@ def test_a_full_state_survives_being_stored(clock):
     assert json.loads(json.dumps(document)) == document
 
 
-def test_times_are_stored_in_utc_whatever_zone_they_came_in():
+def test_times_are_stored_in_utc_whatever_zone_they_came_in() -> None:
     in_rome = NOON.astimezone(timezone(timedelta(hours=1)))
     document = State(watermark=in_rome).to_document()
     assert document["watermark"] == "2026-03-01T12:00:00.000000Z"
     assert read(document).watermark == NOON
 
 
-def test_nothing_stored_is_an_empty_state():
+def test_nothing_stored_is_an_empty_state() -> None:
     assert State.of(None, "nowhere") == State()
 
 
@@ -60,7 +63,7 @@ def test_nothing_stored_is_an_empty_state():
         {"surprise": 1},
     ],
 )
-def test_a_document_that_is_not_understood_is_refused_and_explained(damage):
+def test_a_document_that_is_not_understood_is_refused_and_explained(damage: dict[str, Any]) -> None:
     with pytest.raises(StateDamagedError) as caught:
         read({**State().to_document(), **damage})
     assert next(iter(damage)) in caught.value.what
@@ -69,13 +72,13 @@ def test_a_document_that_is_not_understood_is_refused_and_explained(damage):
 
 
 @pytest.mark.parametrize("version", [2, None, "1"])
-def test_another_version_is_refused_and_explained(version):
+def test_another_version_is_refused_and_explained(version: object) -> None:
     with pytest.raises(StateDamagedError, match="Deploy the release that wrote it") as caught:
         read({**State().to_document(), "version": version})
     assert repr(version) in caught.value.what
 
 
-def test_the_last_runs_are_remembered_newest_first(clock):
+def test_the_last_runs_are_remembered_newest_first(clock: SimulatedClock) -> None:
     state = State()
     for number in range(REMEMBERED_RUNS + 10):
         state = state.with_run(summary(clock, run_id=f"run-{number}"))
@@ -83,7 +86,7 @@ def test_the_last_runs_are_remembered_newest_first(clock):
     assert [run.run_id for run in state.runs] == [f"run-{n}" for n in range(REMEMBERED_RUNS + 9, 9, -1)]
 
 
-def test_failing_since_is_the_first_failure_of_a_row(clock):
+def test_failing_since_is_the_first_failure_of_a_row(clock: SimulatedClock) -> None:
     first = clock.now()
     state = State().with_run(summary(clock, "failed"))
     clock.advance(600)
@@ -93,7 +96,7 @@ def test_failing_since_is_the_first_failure_of_a_row(clock):
     assert state.with_run(summary(clock, "partial")).failing_since is None
 
 
-def test_skipped_since_is_the_first_skipped_run_of_a_row(clock):
+def test_skipped_since_is_the_first_skipped_run_of_a_row(clock: SimulatedClock) -> None:
     first = clock.now()
     state = State().with_run(summary(clock, "skipped"))
     clock.advance(600)
