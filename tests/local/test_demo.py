@@ -104,6 +104,7 @@ def test_a_file_that_is_no_bundle_ends_the_demo_with_a_reason(tmp_path: Path) ->
     assert "no STIX bundle" in output
 
 
+@pytest.mark.slow
 def test_with_credentials_only_the_function_is_started_and_called_twice(tmp_path: Path) -> None:
     with services(tmp_path) as (_, sink, settings):
         code, output = run_demo(**settings)
@@ -114,6 +115,7 @@ def test_with_credentials_only_the_function_is_started_and_called_twice(tmp_path
         assert sink.ingestion.distinct() == 30
 
 
+@pytest.mark.slow
 def test_with_wrong_credentials_the_demo_says_so_and_fails(tmp_path: Path) -> None:
     with services(tmp_path) as (_, _, settings):
         code, output = run_demo(**settings | {"CLUSTER25_CLIENT_SECRET": "guessed-wrongly"})
@@ -123,6 +125,7 @@ def test_with_wrong_credentials_the_demo_says_so_and_fails(tmp_path: Path) -> No
     assert "guessed-wrongly" not in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_ends_what_it_started(tmp_path: Path, how: signal.Signals) -> None:
     def endless(pieces: Iterator[bytes]) -> Iterator[bytes]:
