@@ -19,7 +19,7 @@ class ConnectorError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what} {remedy}")
+        super().__init__(f"{what if what.endswith(('.', '!', '?')) else what + '.'} {remedy}")
         self.what = what
         self.remedy = remedy
 

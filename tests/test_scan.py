@@ -194,7 +194,6 @@ def test_a_bundle_may_hold_nothing(document: bytes) -> None:
         b'{"type":["bundle"],"objects":[]}',
         b'{"objects":[]}',
         b'{"type":"bundle","objects":[],"objects":[{"type":"indicator"}]}',
-        b"<!DOCTYPE html><html><body>Welcome</body></html>",
     ],
 )
 def test_what_is_no_bundle_is_refused_and_shown(document: bytes) -> None:
@@ -203,6 +202,13 @@ def test_what_is_no_bundle_is_refused_and_shown(document: bytes) -> None:
     assert isinstance(error, SourceRefusedError)
     assert document.decode() in error.what
     assert error.remedy
+
+
+def test_a_page_of_html_may_be_gone_next_time() -> None:
+    objects, error = scan_until_error(b"<!DOCTYPE html><html><body>Welcome</body></html>")
+    assert objects == []
+    assert isinstance(error, SourceUnavailableError)
+    assert "HTML" in error.what
 
 
 def test_only_the_beginning_of_a_refused_answer_is_shown() -> None:

@@ -169,6 +169,8 @@ class Envelope:
         self._expected = _Expected.AFTER_VALUE
 
     def _unexpected(self, byte: bytes, position: int) -> SourceRefusedError | SourceUnavailableError:
+        if self._expected is _Expected.BUNDLE and byte == b"<":
+            return _unavailable("is a page of HTML or XML: something in front of it answers in its place")
         if self._expected is _Expected.BUNDLE:
             return self._refused("it is no JSON object")
         if self._expected is _Expected.OBJECTS:

@@ -84,6 +84,7 @@ class State(_Part):
     companions: list[str] = []
     """Identities and markings as the source sent them, for objects of later runs that refer to them."""
     reset_pending: bool = False
+    """A reset was asked for, and no run has begun since."""
     last_tick: str | None = None
     """The newest Scheduler tick that was served with success."""
     last_run: RunSummary | None = None

@@ -173,6 +173,15 @@ class FirestoreStore:
         with self._errors_explained():
             return [Rejected(**(found.to_dict() or {})) for found in self._stream(query)]
 
+    def remove_rejected(self, rejected: list[Rejected]) -> None:
+        """See `Store.remove_rejected`."""
+        with self._errors_explained():
+            for start in range(0, len(rejected), BATCH_WRITES):
+                batch = self._client.batch()
+                for one in rejected[start : start + BATCH_WRITES]:
+                    batch.delete(self._rejected.document(one.key))
+                batch.commit(**self._limits)
+
     def _name_filter(self, comparison: str, name: str) -> FieldFilter:
         return FieldFilter(FieldPath.document_id(), comparison, self._ledger.document(name))
 

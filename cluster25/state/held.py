@@ -194,5 +194,5 @@ class HeldLease:
 
 def _ended(state: State, summary: RunSummary, tick: str | None, checkpoint: Mapping[str, Any]) -> State:
     if state.reset_pending:
-        return state.without_checkpoint().changed(lease=None).with_run(summary)
+        return state.without_checkpoint().changed(reset_pending=True, lease=None).with_run(summary)
     return state.changed(**checkpoint, lease=None, last_tick=tick or state.last_tick).with_run(summary)

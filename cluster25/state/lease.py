@@ -66,6 +66,7 @@ def acquire(
 def request_reset(store: Store, clock: Clock) -> bool:
     """Forget the checkpoint: now (True), or when the run that holds the lease next writes or ends (False).
 
+    Either way the reset stays pending until a run begins, so that a heartbeat can start one at once.
     Raises StateDamagedError, StateUnavailableError.
     """
     for _ in attempts(clock):
@@ -78,7 +79,8 @@ def request_reset(store: Store, clock: Clock) -> bool:
             state = state.changed(reset_pending=True)
         else:
             # An expired lease is broken like in a takeover: its holder may still be about to write.
-            state = state.without_checkpoint().changed(lease=None, fence=state.fence + 1)
+            forgotten = state.without_checkpoint()
+            state = forgotten.changed(reset_pending=True, lease=None, fence=state.fence + 1)
         try:
             store.write(state.to_document(), stored)
         except ConflictError:

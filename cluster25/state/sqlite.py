@@ -156,6 +156,14 @@ class SqliteStore:
             for found, reason, run_id, at, until, content in rows
         ]
 
+    def remove_rejected(self, rejected: list[Rejected]) -> None:
+        """See `Store.remove_rejected`."""
+        with self._transaction() as database:
+            database.executemany(
+                "DELETE FROM rejected WHERE connector_id = ? AND key = ?",
+                [(self._connector_id, one.key) for one in rejected],
+            )
+
     def _revision(self, database: sqlite3.Connection) -> int | None:
         row: tuple[int] | None = database.execute(
             "SELECT revision FROM documents WHERE connector_id = ?", (self._connector_id,)

@@ -132,3 +132,6 @@ class Store(Protocol):
 
     def read_rejected(self, now: datetime, limit: int) -> list[Rejected]:
         """The newest rejected objects that have not expired at `now`."""
+
+    def remove_rejected(self, rejected: list[Rejected]) -> None:
+        """Forget rejected objects; those that are not kept any more do no harm."""

@@ -29,7 +29,7 @@ def imported(open_store: OpenStore, clock: SimulatedClock) -> State:
 def assert_starts_over(state: State) -> None:
     assert (state.watermark, state.start, state.floor, state.question) == (None, None, None, None)
     assert state.companions == []
-    assert (state.pages, state.ledger, state.reset_pending, state.last_tick) == (0, b"", False, None)
+    assert (state.pages, state.ledger, state.last_tick) == (0, b"", None)
 
 
 def test_without_a_run_it_is_carried_out_at_once(
@@ -39,7 +39,9 @@ def test_without_a_run_it_is_carried_out_at_once(
     state = read_state(open_store())
     assert_starts_over(state)
     assert (state.runs, state.registration) == (imported.runs, "abc")
+    assert state.reset_pending, "a heartbeat may start the import over"
     held = acquire(open_store(), clock, "run-c", LEASE_SECONDS)
+    assert not held.state.reset_pending
     assert len(held.ledger) == 0
     assert held.state.fence > imported.fence
 
@@ -67,6 +69,7 @@ def test_during_a_run_it_is_carried_out_when_the_run_ends(
     assert state == read_state(open_store())
     assert_starts_over(state)
     assert state.lease is None
+    assert state.reset_pending
     assert state.last_run == state.runs[0]
     assert len(acquire(open_store(), clock, "run-d", LEASE_SECONDS).ledger) == 0
 
