@@ -5,8 +5,9 @@ import logging
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
 import requests
@@ -22,6 +23,18 @@ log = logging.getLogger(__name__)
 
 RENEWAL_MARGIN_SECONDS = 60.0
 """A token is renewed this long before it expires, or at a tenth of its life where that is shorter."""
+
+
+class Source(Protocol):
+    """Where indicators come from."""
+
+    def export_indicators(
+        self, types: Sequence[str], start: datetime, budget: Budget
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """A STIX bundle with what was modified since `start`, as an iterator over its bytes, in any pieces.
+
+        Raises `SourceUnavailableError` and `SourceRefusedError`, here and while the bytes are read.
+        """
 
 
 class _Token(msgspec.Struct):

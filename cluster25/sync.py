@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from cluster25.client import Cluster25Client
+from cluster25.client import Source
 from cluster25.clock import Budget, Clock
 from cluster25.errors import (
     BudgetSpentError,
@@ -43,9 +43,7 @@ class _OutOfBudget(Exception):  # noqa: N818 - no error: the run stops in time
 class Sync:
     """The connector's work, with everything it needs given to it. One instance serves one call."""
 
-    def __init__(
-        self, settings: Settings, source: Cluster25Client, sink: OpenCTI, store: Store, clock: Clock
-    ) -> None:
+    def __init__(self, settings: Settings, source: Source, sink: OpenCTI, store: Store, clock: Clock) -> None:
         self._settings = settings
         self._source = source
         self._sink = sink
