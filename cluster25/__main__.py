@@ -1,0 +1,8 @@
+"""`python -m cluster25`."""
+
+import sys
+
+from cluster25.command_line import main
+
+if __name__ == "__main__":
+    sys.exit(main())
