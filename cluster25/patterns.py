@@ -1,4 +1,4 @@
-"""STIX patterns: is one valid, and what is it mainly about."""
+"""STIX patterns: does the platform accept one, and what is it mainly about."""
 
 import re
 from dataclasses import dataclass
@@ -23,53 +23,73 @@ _SUBJECTS = {
     "file:hashes.sha1": Subject("StixFile", "sha1"),
     "file:hashes.sha256": Subject("StixFile", "sha256"),
 }
+_HASHES = {"md5": 32, "sha1": 40, "sha256": 64}
 _OTHER_FILE = Subject("StixFile")
 _UNKNOWN = Subject()  # an observable type that the platform does not know would fail the object
 
-PARSED_PATTERN_CHARS = 16_384
-"""Longer patterns are left to the platform's own check: the grammar's parser needs seconds for them."""
+CHECKED_PATTERN_CHARS = 16_384
+"""Longer patterns are left to the platform's own check: the grammar's parser takes some 10 us a character."""
 
-_STRING = r"'(?:[^'\\]|\\.)*'"
-_PATH = rf"([a-z0-9-]+):(\w+(?:\.(?:\w+|{_STRING}))*)"
-_ONE_COMPARISON = re.compile(rf"\s*\[\s*{_PATH}\s*=\s*{_STRING}\s*\]\s*")
-_COMPARED = re.compile(rf"{_STRING}|{_PATH}")
+LOOKED_AT_CHARS = 1_024
+"""Where a pattern is too long to be checked, its first comparison is looked for in so much of it."""
+
+_STRING = r"'[^'\\]*(?:\\['\\][^'\\]*)*'"
+_PATH = rf"[a-z0-9-]+:\w+(?:\.(?:\w+|{_STRING}))*"
+_BLANK = r"[ \t\r\n]*"
+_ONE_COMPARISON = re.compile(
+    rf"{_BLANK}\[{_BLANK}({_PATH}){_BLANK}={_BLANK}({_STRING}){_BLANK}\]{_BLANK}", re.ASCII
+)
+_COMPARED = re.compile(rf"{_STRING}|({_PATH})", re.ASCII)
+_ALL_CLOSED = re.compile(rf"[^']*(?:{_STRING}[^']*)*")
+_HEX = re.compile(r"[0-9a-fA-F]+")
 
 
 class PatternError(ValueError):
-    """The pattern does not follow the STIX patterning grammar."""
+    """The platform would refuse the pattern."""
 
 
 def subject_of(pattern: str) -> Subject:
     """The subject of the first comparison in a STIX pattern.
 
-    Raises `PatternError` for a pattern that breaks the grammar (STIX 2.1, section 9). One comparison by `=`,
-    which is what Cluster25's nine types are, is read here; anything else by the grammar's own parser.
+    Raises `PatternError` for a pattern that the platform's own check refuses: one that breaks the grammar
+    (STIX 2.1, section 9), or compares a hash with what cannot be one. A single comparison by `=`, which is
+    what Cluster25's nine types are, is read here; anything else by the validator that the platform uses.
     """
-    if simple := _ONE_COMPARISON.fullmatch(pattern):
-        return _subject(simple[1], simple[2])
-    if len(pattern) <= PARSED_PATTERN_CHARS:
-        _parse(pattern)
-    for compared in _COMPARED.finditer(pattern):
-        if compared[1]:
-            return _subject(compared[1], compared[2])
-    return _UNKNOWN
+    if len(pattern) > CHECKED_PATTERN_CHARS:
+        return _first_subject(pattern[:LOOKED_AT_CHARS])
+    return _simple_subject(pattern) or _checked_subject(pattern)
 
 
-def _subject(object_type: str, path: str) -> Subject:
-    if object_type == "file":
-        path = path.replace("'", "").replace("-", "").lower()
-        return _SUBJECTS.get(f"file:{path}", _OTHER_FILE)
-    return _SUBJECTS.get(f"{object_type}:{path}", _UNKNOWN)
+def _simple_subject(pattern: str) -> Subject | None:
+    compared = _ONE_COMPARISON.fullmatch(pattern)
+    subject = _SUBJECTS.get(_spelled_alike(compared[1])) if compared else None
+    if compared and subject and (digits := _HASHES.get(subject.indicator_type or "")):
+        return subject if len(compared[2]) == digits + 2 and _HEX.fullmatch(compared[2][1:-1]) else None
+    return subject
 
 
-def _parse(pattern: str) -> None:
+def _checked_subject(pattern: str) -> Subject:
+    if not _ALL_CLOSED.fullmatch(pattern):
+        raise PatternError("a string in it does not end, or has a backslash before other than ' and \\")
     # Imported when first needed: the parser's tables cost a cold start more than everything else here.
-    from stix2patterns.exceptions import ParseException  # noqa: PLC0415
-    from stix2patterns.v21.pattern import Pattern  # noqa: PLC0415
+    from stix2patterns.validator import run_validator  # noqa: PLC0415
 
     try:
-        Pattern(pattern)
-    except ParseException as error:
-        raise PatternError(str(error)) from error
+        problems = run_validator(pattern)
     except RecursionError as error:
         raise PatternError("nested too deeply") from error
+    if problems:
+        raise PatternError(problems[0].removeprefix("FAIL: ")[:200])
+    return _first_subject(pattern)
+
+
+def _first_subject(pattern: str) -> Subject:
+    path = next((found[1] for found in _COMPARED.finditer(pattern) if found[1]), "")
+    if path.startswith("file:"):
+        return _SUBJECTS.get(_spelled_alike(path), _OTHER_FILE)
+    return _SUBJECTS.get(path, _UNKNOWN)
+
+
+def _spelled_alike(path: str) -> str:
+    """Paths of files in one spelling: hashes are written as MD5, 'SHA-256', SHA256, sha256."""
+    return path.replace("'", "").replace("-", "").lower() if path.startswith("file:") else path

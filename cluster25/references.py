@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import count
 
 from cluster25.chunks import Chunk, Companions
-from cluster25.stix import Item, UnsendableError, without_references
+from cluster25.element import UnsendableError
+from cluster25.stix import Item, without_references
 
 PLATFORM_MARKINGS = frozenset(
     f"marking-definition--{uuid}"

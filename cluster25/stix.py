@@ -5,19 +5,16 @@ only an object in which something has to be replaced is written anew.
 """
 
 import json
-import re
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
+from datetime import datetime
 from typing import Any
 
+import msgspec
 import orjson
 from pycti import Identity
-from pycti.utils.opencti_stix2_splitter import is_id_supported
+from pycti.utils.opencti_stix2_splitter import OPENCTI_EXTENSION
 
-from cluster25.clock import to_rfc3339
-from cluster25.patterns import PatternError, Subject, subject_of
-from cluster25.state.ledger import digest_of
+from cluster25.element import Parsed, UnsendableError, parse
+from cluster25.indicator import check_pattern, completed
 
 COMPANION_TYPES = frozenset({"identity", "marking-definition"})
 """Few, referred to by many: they travel with each chunk that refers to them."""
@@ -33,34 +30,8 @@ REQUIRED_REFERENCES = {
 }
 """An object of these types means nothing without these."""
 
-NESTED_BRACKETS = 200
-"""Objects with fewer opening brackets cannot be nested too deeply for any parser."""
 
-_LATEST = datetime(9999, 12, 31, tzinfo=UTC)
-_ID = re.compile(r"([a-z0-9-]+)--[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-class UnsendableError(ValueError):
-    """The object cannot be sent; the message is the reason it is kept with as rejected."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """An element of an export that is a STIX object.
-
-    `digest` and `modified` (None where the object has none) are what the ledger remembers of it.
-    """
-
-    object_id: str
-    object_type: str
-    text: str
-    content: dict[str, Any]
-    digest: bytes
-    modified: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, gc=False):
     """An object ready to send.
 
     `escaped` is its JSON as it stands inside the JSON string that a push carries; `refs` are the ids it
@@ -96,16 +67,6 @@ def cluster25_author() -> Item:
     return complete(parse(orjson.dumps(author)), author_id=author_id, create_observables=False)
 
 
-def parse(raw: bytes) -> Parsed:
-    """Read one element of an export's `objects`. Raises `UnsendableError` with the reason it is none."""
-    text, content = _decode(raw)
-    object_id, object_type = _identify(content)
-    modified = parse_timestamp(content, "modified") if "modified" in content else None
-    # Without `modified`, the content is the version.
-    version = content["modified"] if modified else blake2b(raw, digest_size=16).hexdigest()
-    return Parsed(object_id, object_type, text, content, digest_of(object_id, version), modified)
-
-
 def complete(parsed: Parsed, *, author_id: str, create_observables: bool) -> Item:
     """Check an object and add what OpenCTI's workers need; what is there already is kept as it is.
 
@@ -115,22 +76,26 @@ def complete(parsed: Parsed, *, author_id: str, create_observables: bool) -> Ite
     """
     content = parsed.content
     refs = _references(content)
+    if key := _missing_required(content):
+        raise UnsendableError(f"it has no {key}")
+    _check_for_splitter(content)
     changes: dict[str, Any] = {}
-    subject = Subject()
+    counted_as = parsed.object_type
     if parsed.object_type == "indicator":
-        subject = _check_pattern(content)
-        changes = _completed_indicator(content, subject, create_observables=create_observables)
-    if _lacks_author(content, parsed.object_type):
+        subject = check_pattern(content)
+        changes = completed(content, subject, create_observables=create_observables)
+        counted_as = subject.indicator_type or counted_as
+    if _lacks_author(content):
         changes["created_by_ref"] = author_id
-        refs = (*refs, author_id)
+        refs.append(author_id)
     return Item(
         parsed.object_id,
         parsed.object_type,
         escape(_with_changes(parsed.text, content, changes) if changes else parsed.text),
-        refs,
+        tuple(refs),
         parsed.digest,
         parsed.modified,
-        subject.indicator_type or parsed.object_type,
+        counted_as,
     )
 
 
@@ -140,19 +105,23 @@ def without_references(item: Item, missing: set[str], author_id: str) -> Item:
     Raises `UnsendableError` when it means nothing without them.
     """
     content = json.loads(unescape(item.escaped))
-    refs = [ref for ref in item.refs if ref not in missing]
-    for key, value in list(content.items()):
-        if key.endswith("_refs") and value:
-            content[key] = [ref for ref in value if ref not in missing]
-        if (key.endswith("_ref") and value in missing) or content[key] == []:
+    for key in _reference_keys(content):
+        value = content[key]
+        if not isinstance(value, list):
+            if value in missing:
+                del content[key]
+        elif kept := [ref for ref in value if ref not in missing]:
+            content[key] = kept
+        elif value:
             del content[key]
-    for key in REQUIRED_REFERENCES.get(item.object_type, ()):
-        if key not in content:
-            raise UnsendableError(f"its {key} refers to {', '.join(sorted(missing))}, which never came")
-    if _lacks_author(content, item.object_type):
+    if lost := _missing_required(content):
+        examples = ", ".join(sorted(missing)[:3])
+        raise UnsendableError(f"it refers to what never came ({examples}) and so has no {lost}")
+    refs = [ref for ref in item.refs if ref not in missing]
+    if _lacks_author(content):
         content["created_by_ref"] = author_id
         refs.append(author_id)
-    return replace(item, escaped=escape(_dumps(content)), refs=tuple(refs))
+    return msgspec.structs.replace(item, escaped=escape(_dumps(content)), refs=tuple(refs))
 
 
 def escape(text: str) -> bytes:
@@ -166,111 +135,61 @@ def unescape(escaped: bytes) -> str:
     return text
 
 
-def parse_timestamp(content: dict[str, Any], key: str) -> datetime:
-    """A STIX timestamp as an aware time in UTC. Raises `UnsendableError` when it is none."""
-    try:
-        moment = datetime.fromisoformat(content[key])
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UnsendableError(f"its {key} is no timestamp") from error
+def _reference_keys(content: dict[str, Any]) -> list[str]:
+    # What OpenCTI's splitter follows: any such key, custom ones too, but only of the object itself.
+    return [key for key in content if "_ref" in key and key.endswith(("_ref", "_refs"))]
 
 
-def _decode(raw: bytes) -> tuple[str, dict[str, Any]]:
-    try:
-        text = raw.decode()
-        content = orjson.loads(text)
-        if text.count("[") + text.count("{") > NESTED_BRACKETS:
-            json.loads(text)  # what this cannot read, OpenCTI's workers, written in Python, cannot either
-    except (UnicodeDecodeError, orjson.JSONDecodeError, RecursionError) as error:
-        raise UnsendableError(f"it is no valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UnsendableError("it is no JSON object")
-    return text, content
-
-
-def _identify(content: dict[str, Any]) -> tuple[str, str]:
-    object_id, object_type = content.get("id"), content.get("type")
-    if not isinstance(object_id, str) or not isinstance(object_type, str):
-        raise UnsendableError("it has no id or no type")
-    match = _ID.fullmatch(object_id)
-    if not match or match[1] != object_type:
-        raise UnsendableError(f"its id is not of the form {object_type}--UUID")
-    if not is_id_supported(object_id):
-        raise UnsendableError(f"OpenCTI does not import objects of type {object_type}")
-    return object_id, object_type
-
-
-def _references(content: dict[str, Any]) -> tuple[str, ...]:
-    """Every id in a `*_ref` or `*_refs`, which is what OpenCTI's splitter follows."""
+def _references(content: dict[str, Any]) -> list[str]:
     refs: list[str] = []
-    for key, value in content.items():
-        if key.endswith("_ref"):
-            values = [] if value is None else [value]
-        elif key.endswith("_refs"):
-            values = [] if value is None else value
-        else:
-            continue
-        if not isinstance(values, list) or not all(isinstance(ref, str) for ref in values):
-            raise UnsendableError(f"its {key} holds something that is no id")
-        refs += values
+    for key in _reference_keys(content):
+        value = content[key]
+        if isinstance(value, str) and key.endswith("_ref"):
+            refs.append(value)
+        elif isinstance(value, list) and key.endswith("_refs") and {*map(type, value)} <= {str}:
+            refs += value
+        elif value is not None:
+            raise UnsendableError(f"its {key:.100} holds something that is no id")
+    return refs
+
+
+def _missing_required(content: dict[str, Any]) -> str | None:
+    """The first reference that is required and missing, or that is to the object itself."""
+    if content["type"] == "observed-data" and content.get("objects"):  # of STIX 2.0, still imported
+        return None
+    itself = content["id"]
     for key in REQUIRED_REFERENCES.get(content["type"], ()):
-        if not content.get(key):
-            raise UnsendableError(f"it has no {key}")
-    return tuple(refs)
+        if content.get(key) in (None, "", [], itself, [itself]):
+            return key
+    return None
 
 
-def _lacks_author(content: dict[str, Any], object_type: str) -> bool:
-    # Observables and companions have no author in STIX, or need none; all others carry `created`.
-    authored = object_type == "indicator" or ("created" in content and object_type not in COMPANION_TYPES)
-    return authored and not content.get("created_by_ref")
+def _check_for_splitter(content: dict[str, Any]) -> None:
+    """Refuse what OpenCTI's splitter fails on: it would fail the whole bundle."""
+    for key in ("external_references", "kill_chain_phases"):
+        embedded = content.get(key)
+        if embedded is not None and (not isinstance(embedded, list) or {*map(type, embedded)} - {dict}):
+            raise UnsendableError(f"its {key} is no list of objects")
+    if extensions := content.get("extensions"):
+        if not isinstance(extensions, dict):
+            raise UnsendableError("its extensions are no object")
+        extension = extensions.get(OPENCTI_EXTENSION) or {}
+        if not isinstance(extension, dict) or not isinstance(extension.get("id") or "", str):
+            raise UnsendableError("its OpenCTI extension is no object with an id")
+    if not isinstance(content.get("x_opencti_id") or "", str):
+        raise UnsendableError("its x_opencti_id is no id")
 
 
-def _check_pattern(content: dict[str, Any]) -> Subject:
-    pattern = content.get("pattern")
-    if not isinstance(pattern, str) or not pattern.strip():
-        raise UnsendableError("it has no pattern")
-    if (content.get("pattern_type") or "stix") != "stix":
-        return Subject()
-    try:
-        return subject_of(pattern)
-    except PatternError as error:
-        raise UnsendableError(f"its pattern is no STIX pattern: {error}") from error
-
-
-def _completed_indicator(
-    content: dict[str, Any], subject: Subject, *, create_observables: bool
-) -> dict[str, Any]:
-    """What an indicator lacks, by key. Raises `UnsendableError` where it cannot be completed."""
-    changes = _validity(content)
-    if not content.get("pattern_type"):
-        changes["pattern_type"] = "stix"
-    if subject.observable_type and not content.get("x_opencti_main_observable_type"):
-        changes["x_opencti_main_observable_type"] = subject.observable_type
-    if create_observables and content.get("x_opencti_create_observables") is None:
-        changes["x_opencti_create_observables"] = True
-    return changes
-
-
-def _validity(content: dict[str, Any]) -> dict[str, Any]:
-    """`valid_from` where it is missing, and a `valid_until` not after it moved to just behind it.
-
-    The platform refuses the latter. An indicator that was over when it began stays one that is over.
-    """
-    changes: dict[str, Any] = {}
-    source = next((key for key in ("valid_from", "created", "modified") if content.get(key)), None)
-    if source is None:
-        raise UnsendableError("it has neither valid_from nor created nor modified")
-    valid_from = parse_timestamp(content, source)
-    if source != "valid_from":
-        changes["valid_from"] = content[source]
-    if content.get("valid_until") and parse_timestamp(content, "valid_until") <= valid_from:
-        changes["valid_until"] = to_rfc3339(min(valid_from, _LATEST) + timedelta(seconds=1))
-    return changes
+def _lacks_author(content: dict[str, Any]) -> bool:
+    if content.get("created_by_ref") or content["type"] in COMPANION_TYPES:
+        return False
+    # Observables have no author in STIX; all others carry `created`.
+    return content["type"] == "indicator" or "created" in content
 
 
 def _with_changes(text: str, content: dict[str, Any], changes: dict[str, Any]) -> str:
-    if changes.keys().isdisjoint(content):
-        return text.rstrip()[:-1] + "," + _dumps(changes)[1:]
+    if changes.keys().isdisjoint(content.keys()):
+        return f"{text.rstrip()[:-1]},{orjson.dumps(changes).decode()[1:]}"
     return _dumps(json.loads(text) | changes)
 
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from cluster25.chunks import Chunk, Companions
 from cluster25.clock import Clock
+from cluster25.element import Parsed, UnsendableError, parse
 from cluster25.errors import BundleTooLargeError
 from cluster25.pusher import Pusher
 from cluster25.references import Assembler
@@ -17,16 +18,7 @@ from cluster25.scan import MAX_OBJECT_BYTES, Batch
 from cluster25.settings import Settings
 from cluster25.state.ledger import Entry, Ledger
 from cluster25.state.store import Rejected
-from cluster25.stix import (
-    COMPANION_TYPES,
-    Item,
-    Parsed,
-    UnsendableError,
-    cluster25_author,
-    complete,
-    parse,
-    unescape,
-)
+from cluster25.stix import COMPANION_TYPES, Item, cluster25_author, complete, unescape
 
 log = logging.getLogger(__name__)
 
