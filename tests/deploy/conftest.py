@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,8 +53,13 @@ class Project:
         env = {key: value for key, value in {**inherited, **SETTINGS, **settings}.items() if value}
         return subprocess.run(
             ["bash", str(self.checkout / "deploy.sh"), "--project=my-project", "--wait-seconds=0", *flags],
-            input=stdin, env=env, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            input=stdin,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
     @property
     def calls_file(self) -> Path:
@@ -69,8 +75,9 @@ class Project:
         return [" ".join(args) for args in self.calls]
 
     @property
-    def state(self) -> dict:
-        return json.loads((self.home / "state.json").read_text())
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = json.loads((self.home / "state.json").read_text())
+        return state
 
     def first_run(self, line: str) -> None:
         """The log line that the first run will have left: outcome|pushed|rejected|lag|message."""

@@ -141,17 +141,21 @@ def test_images_are_kept_for_as_long() -> None:
 def test_roles_are_the_same() -> None:
     in_terraform = sorted(
         grant["role"]
-        for kind in ("google_project_iam_member", "google_secret_manager_secret_iam_member",
-                     "google_cloud_run_v2_service_iam_member", "google_artifact_registry_repository_iam_member")
+        for kind in (
+            "google_project_iam_member",
+            "google_secret_manager_secret_iam_member",
+            "google_cloud_run_v2_service_iam_member",
+            "google_artifact_registry_repository_iam_member",
+        )
         for grant in resources(kind)
-    )  # fmt: skip
+    )
     in_script = {m[1] for m in re.finditer(r"--role=(roles/[\w.]+)", SCRIPT)}
     assert set(in_terraform) == in_script
     assert not {"roles/owner", "roles/editor", "roles/viewer"} & in_script
 
 
 def test_function_gets_the_same_environment(project: Project) -> None:
-    optional = {name: "x" for name in shell_list("OPTIONAL_SETTINGS")}
+    optional = dict.fromkeys(shell_list("OPTIONAL_SETTINGS"), "x")
     assert project.deploy(*SECRETS_FLAGS, stdin=SECRETS, **optional).returncode == 0
     by_script = {pair.split("=", 1)[0] for pair in project.state["deployed"]["set-env-vars"][3:].split("|")}
     by_terraform = set(re.findall(r"^    ([A-Z][A-Z0-9_]+) +=", environment_of_terraform(), re.MULTILINE))
