@@ -127,6 +127,8 @@ class Sync:
             plan = make_plan(self._settings, lease.state, self._clock.now(), run.request)
             if plan.pins_start:
                 lease.rewind(watermark=lease.state.watermark, start=plan.start, question=plan.question)
+            if run.request.since:
+                lease.begin_backfill(run.request.since, plan.question.types)
             asked_at = self._clock.now()
             self._import(run, lease, plan)
         except ResetPendingError:
@@ -227,7 +229,13 @@ class Sync:
     ) -> tuple[Outcome, State]:
         run.reason = reason
         served = run.request.tick if outcome != "skipped" else None
-        return outcome, lease.release(run.summary(outcome), companions=run.companions, tick=served)
+        state = lease.release(
+            run.summary(outcome),
+            companions=run.companions,
+            tick=served,
+            backfill_done=bool(run.request.since) and outcome in ("ok", "empty"),
+        )
+        return outcome, state
 
     def _fail(self, run: Run, lease: HeldLease, error: ConnectorError) -> RunResult:
         state = lease.state

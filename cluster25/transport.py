@@ -71,7 +71,12 @@ class Peer:
         HTML in place of JSON) and its refused error for a redirect and for a certificate that is not trusted.
         Other statuses are the caller's to judge.
         """
-        remaining = max(0.001, budget.remaining_seconds())
+        remaining = budget.remaining_seconds()
+        if remaining <= 0:  # else a push might be accepted, and its answer not waited for
+            raise self.unavailable(
+                f"The budget was used up before {self.name} was asked.",
+                "Nothing is lost; the next run goes on. If it lasts, raise CLUSTER25_RUN_BUDGET_SEC.",
+            )
         timeouts = (min(CONNECT_TIMEOUT_SECONDS, remaining), min(READ_TIMEOUT_SECONDS, remaining))
         with self._translated():
             response = self._session.request(method, url, timeout=timeouts, stream=True, **options)

@@ -4,7 +4,7 @@ It stays below Firestore's limit of 1 MiB: the inline ledger takes at most `INLI
 companions `COMPANIONS_BYTES` (their keeper sees to it), fifty run summaries some 50 KiB.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
@@ -17,6 +17,8 @@ VERSION: Final = 1
 INLINE_LEDGER_BYTES = 512 * 1024
 COMPANIONS_BYTES = 128 * 1024
 REMEMBERED_RUNS = 50
+BACKFILL_KEPT = timedelta(days=7)
+"""A backfill on which nobody works for so long is given up: the ledger is pruned as usual again."""
 
 Outcome = Literal["ok", "empty", "partial", "skipped", "failed"]
 
@@ -45,6 +47,14 @@ class Question(_Part):
 
     base_url: str
     types: list[str]
+
+
+class Backfill(_Part):
+    """An import by hand from a past date, in as many runs as it needs; the ledger goes back to `since`."""
+
+    since: Moment
+    types: list[str]
+    worked_at: Moment
 
 
 class RunSummary(_Part):
@@ -81,6 +91,7 @@ class State(_Part):
     pages: int = 0
     """How many pages of `generation` count, besides the inline `ledger`."""
     ledger: bytes = b""
+    backfill: Backfill | None = None
     companions: list[str] = []
     """Identities and markings as the source sent them, for objects of later runs that refer to them."""
     reset_pending: bool = False
@@ -98,6 +109,10 @@ class State(_Part):
     registration: str | None = None
     """Digest of what was registered at OpenCTI."""
 
+    def backfill_at(self, now: datetime) -> Backfill | None:
+        """The backfill under way, unless it is given up."""
+        return self.backfill if self.backfill and now - self.backfill.worked_at <= BACKFILL_KEPT else None
+
     def lease_held_at(self, now: datetime) -> bool:
         """Whether some run has the right to work at that time."""
         return self.lease is not None and now < self.lease.until
@@ -111,6 +126,7 @@ class State(_Part):
             question=None,
             pages=0,
             ledger=b"",
+            backfill=None,
             companions=[],
             last_tick=None,
             reset_pending=False,

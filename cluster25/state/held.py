@@ -15,7 +15,7 @@ from typing import Any
 
 from cluster25.clock import Clock, to_rfc3339
 from cluster25.errors import LeaseLostError, StateUnavailableError
-from cluster25.state.document import INLINE_LEDGER_BYTES, Lease, Question, RunSummary, State
+from cluster25.state.document import INLINE_LEDGER_BYTES, Backfill, Lease, Question, RunSummary, State
 from cluster25.state.ledger import Entry, Ledger, pack_entries
 from cluster25.state.store import ConflictError, Page, Store, Stored, attempts
 
@@ -82,6 +82,11 @@ class HeldLease:
             )
         )
 
+    def begin_backfill(self, since: datetime, types: list[str]) -> None:
+        """From now on no run prunes the ledger beyond `since`, until `release` says that it is done."""
+        backfill = Backfill(since=since, types=types, worked_at=self._clock.now())
+        self._write(lambda state: self._renewed(state).changed(backfill=backfill))
+
     def commit(
         self,
         *,
@@ -100,7 +105,9 @@ class HeldLease:
         if self.state.watermark is not None and watermark < self.state.watermark:
             raise ValueError(f"the watermark is {self.state.watermark} and cannot move back to {watermark}")
         fence, old_pages = self.state.fence, self.state.pages
-        self.ledger.prune(math.floor(floor.timestamp()))
+        backfill = self.state.backfill_at(self._clock.now())
+        kept_from = min(floor, backfill.since) if backfill else floor
+        self.ledger.prune(math.floor(kept_from.timestamp()))
         parts = self.ledger.pack(INLINE_LEDGER_BYTES)
         inline, pages = next(parts, b""), 0
         for part in parts:
@@ -112,24 +119,32 @@ class HeldLease:
             "start": None,
             "floor": floor,
             "question": question,
+            "backfill": backfill,
             "companions": companions,
             "generation": fence,
             "pages": pages,
             "ledger": inline,
         }
         self._write(lambda state: _ended(state, summary, tick, checkpoint))
-        if old_pages and self.state.generation == fence:
+        if old_pages:
             self._sweep()
         return self.state
 
     def release(
-        self, summary: RunSummary, *, companions: list[str] | None = None, tick: str | None = None
+        self,
+        summary: RunSummary,
+        *,
+        companions: list[str] | None = None,
+        tick: str | None = None,
+        backfill_done: bool = False,
     ) -> State:
         """End any other run: watermark and recorded chunks stay, the lease is given back.
 
         When a reset is pending, the checkpoint is forgotten. Returns the state as stored.
         """
-        kept = {} if companions is None else {"companions": companions}
+        kept: dict[str, Any] = {} if companions is None else {"companions": companions}
+        if backfill_done:
+            kept["backfill"] = None
         self._write(lambda state: _ended(state, summary, tick, kept))
         return self.state
 

@@ -11,6 +11,7 @@ from cluster25.clock import to_rfc3339
 from local.cluster25 import Cluster25
 from local.feed import Feed
 from local.indicators import stix_time
+from local.loopback import Exchange
 from local.opencti import OpenCTI
 from tests.clock import SimulatedClock
 from tests.e2e.conftest import Function
@@ -180,3 +181,35 @@ def test_a_dry_run_changes_nothing_at_all(
     unchanged = function.status()
     assert unchanged["runs"] == state["runs"]
     assert unchanged["watermark"] == state["watermark"]
+
+
+def test_a_backfill_goes_on_over_many_budgets_and_undisturbed_by_regular_runs(
+    function: Function, feed: Feed, sink: OpenCTI, clock: SimulatedClock
+) -> None:
+    feed.size = 0
+    watermark = function.run()["watermark"]
+    since = clock.now() - timedelta(days=60)
+    for number in range(100):
+        feed.add(feed.indicator(number, since + timedelta(days=number / 2)))
+    function.configure(cluster25_chunk_objects=10, cluster25_run_budget_sec=60)
+
+    def dawdle(exchange: Exchange) -> bool:
+        if b"stixBundlePush" in exchange.body():
+            clock.advance(25)
+        return False
+
+    sink.fault = dawdle
+    answers = [function.run(since=to_rfc3339(since))]
+    while answers[-1]["outcome"] == "partial":
+        assert answers[-1]["pushed"] > 0
+        clock.advance(600)
+        regular = function.run()
+        assert regular["outcome"] == "empty"
+        assert regular["watermark"] > watermark
+        answers.append(function.run(since=to_rfc3339(since)))
+    assert len(answers) > 3
+    assert answers[-1]["outcome"] in {"ok", "empty"}
+    assert received_by(sink) == offered_by(feed)
+    assert sink.ingestion.sent_twice == 0
+    function.run()
+    assert function.run(since=to_rfc3339(since), dry_run=True)["pushed"] == 100  # the ledger is pruned again
