@@ -7,7 +7,7 @@ import pytest
 from cluster25.errors import StateUnavailableError
 from cluster25.state.document import INLINE_LEDGER_BYTES, Question
 from cluster25.state.held import HeldLease
-from cluster25.state.lease import acquire, read_state
+from cluster25.state.lease import acquire, read_state, request_reset
 from cluster25.state.ledger import ENTRY_BYTES, Ledger
 from cluster25.state.store import ConflictError, Page
 from tests.clock import SimulatedClock
@@ -309,6 +309,23 @@ def test_a_sweep_that_fails_does_not_fail_the_run(
     commit(held, clock)
     with pytest.raises(Exception, match=r"missing|lacks"):
         list(open_store().read_pages(0, 1))
+
+
+def test_sweeping_spares_what_a_later_run_records_after_a_reset(
+    open_store: OpenStore, clock: SimulatedClock, held: HeldLease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.record(entries(clock, "1"))
+    request_reset(open_store(), clock)
+    sweep_pages = held._store.sweep_pages
+
+    def sweep_late(before_generation: int) -> None:
+        acquire(open_store(), clock, "run-b", LEASE_SECONDS).record(entries(clock, "2"))
+        sweep_pages(before_generation)
+
+    monkeypatch.setattr(held._store, "sweep_pages", sweep_late)
+    commit(held, clock)
+    clock.advance(LEASE_SECONDS)
+    acquire(open_store(), clock, "run-c", LEASE_SECONDS)
 
 
 @pytest.mark.slow
