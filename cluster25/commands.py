@@ -9,10 +9,11 @@ from cluster25.connector import Connector
 from cluster25.errors import BadRequestError, ConnectorError, SettingsError
 from cluster25.health import health_of, spoken
 from cluster25.logs import run_context
-from cluster25.rejected import AT_MOST, find_rejected, is_whole, retry_of
+from cluster25.rejected import AT_MOST, by_object, find_rejected, is_whole, retry_of
 from cluster25.run import RunRequest, RunResult
 from cluster25.state.document import RunSummary
 from cluster25.state.lease import read_state, request_reset
+from cluster25.state.store import Rejected
 from cluster25.sync import Sync
 from cluster25.terminal import attend, complain, say, show_table
 
@@ -80,19 +81,20 @@ def reset(connector: Connector) -> int:
 
 def list_rejected(connector: Connector) -> int:
     """Rejected objects, the newest first."""
-    kept = connector.store.read_rejected(connector.clock.now(), AT_MOST)
+    objects = _read_rejected(connector)
     rows = [
-        (one.key[:KEY_CHARS], to_rfc3339(one.rejected_at)[:19], one.object_id, one.reason) for one in kept
+        (one.key[:KEY_CHARS], to_rfc3339(one.rejected_at)[:19], one.object_id, one.reason)
+        for one, *_ in objects
     ]
     show_table(("key", "rejected at", "object", "reason"), rows)
-    if not kept:
+    if not objects:
         complain("Nothing is rejected.")
     return DONE
 
 
 def show_rejected(connector: Connector, key: str) -> int:
     """One rejected object, as Cluster25 sent it."""
-    (one,) = find_rejected(connector.store.read_rejected(connector.clock.now(), AT_MOST), [key])
+    [[one, *_]] = find_rejected(_read_rejected(connector), [key])
     complain(f"{one.object_id or 'an object without an id'}: {one.reason} (run {one.run_id})")
     say(one.content.decode(errors="backslashreplace"))
     return DONE
@@ -100,19 +102,23 @@ def show_rejected(connector: Connector, key: str) -> int:
 
 def retry_rejected(connector: Connector, keys: list[str]) -> int:
     """Send rejected objects again: those with these keys, or all."""
-    kept = connector.store.read_rejected(connector.clock.now(), AT_MOST)
-    chosen = find_rejected(kept, keys) if keys else kept
-    whole = [one for one in chosen if is_whole(one)]
-    for one in chosen:
-        if one not in whole:
+    objects = _read_rejected(connector)
+    chosen = find_rejected(objects, keys) if keys else objects
+    whole = [entries for entries in chosen if is_whole(entries[0])]
+    for one, *_ in chosen:
+        if not is_whole(one):
             complain(f"{one.key[:KEY_CHARS]} {one.object_id} is not whole, or no JSON: it stays rejected.")
     if not whole:
         complain("There is nothing to send again.")
         return DONE
-    result = _attend(*retry_of(connector, whole))
+    result = _attend(*retry_of(connector, [one for one, *_ in whole]))
     if result.outcome in {"ok", "empty"}:
-        connector.store.remove_rejected(whole)
+        connector.store.remove_rejected([one for entries in whole for one in entries])
     return _report(result)
+
+
+def _read_rejected(connector: Connector) -> list[list[Rejected]]:
+    return by_object(connector.store.read_rejected(connector.clock.now(), AT_MOST))
 
 
 def _attend(sync: Sync, request: RunRequest) -> RunResult:

@@ -42,11 +42,19 @@ class KeptObjects:
         yield b"]}"
 
 
-def find_rejected(kept: Sequence[Rejected], keys: Sequence[str]) -> list[Rejected]:
-    """Those whose key starts with one of `keys`, each of which must match one. Raises `BadRequestError`."""
+def by_object(kept: Sequence[Rejected]) -> list[list[Rejected]]:
+    """One list for each object: runs whose exports overlap reject the same one again. Order is kept."""
+    objects: dict[tuple[str, bytes], list[Rejected]] = {}
+    for one in kept:
+        objects.setdefault((one.object_id, one.content), []).append(one)
+    return list(objects.values())
+
+
+def find_rejected(objects: Sequence[list[Rejected]], keys: Sequence[str]) -> list[list[Rejected]]:
+    """Those with a key that starts with one of `keys`; each must match one. Raises `BadRequestError`."""
     found = []
     for key in keys:
-        matches = [one for one in kept if one.key.startswith(key)]
+        matches = [entries for entries in objects if any(one.key.startswith(key) for one in entries)]
         if len(matches) != 1:
             what = (
                 f"{'Several rejected objects have' if matches else 'No rejected object has'} the key {key}."

@@ -89,7 +89,7 @@ class RunResult:
         """Write the one line per run that log-based metrics read: its fields have the same names there."""
         tally, now = self.run.tally, self.run.budget.clock.now()
         fields: dict[str, Any] = {
-            "event": "run",
+            "event": "dry_run" if self.run.request.dry_run else "run",
             "trigger": self.run.request.trigger,
             "outcome": self.outcome,
             "exported": tally.exported,
