@@ -1,6 +1,5 @@
 """A chunk: the part of an export pushed in one bundle, with the companions its objects refer to."""
 
-from collections import deque
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -46,51 +45,71 @@ class Companions:
     """Identities and markings: all that earlier runs remembered and this run's stream has shown."""
 
     def __init__(self, remembered: Iterable[Item]) -> None:
-        self._known = {item.object_id: item for item in remembered}
-        self._accepted = {item.object_id: item.digest for item in self._known.values()}
-        self._size_bytes = sum(len(item.escaped) for item in self._known.values())
+        self._known: dict[str, Item] = {}
+        self._accepted: dict[str, Item] = {}
+        self._size_bytes = 0
+        for item in remembered:
+            self.add(item)
+        self.accept(self._known.values())
 
     def __contains__(self, object_id: str) -> bool:
         """Whether it can be attached to what refers to it."""
         return object_id in self._known
 
-    def fits(self, object_id: str, size_bytes: int) -> bool:
-        """Whether there is room for one more; without room it is an object like any other."""
-        return object_id in self._known or self._size_bytes + size_bytes <= COMPANION_BYTES
+    def fits(self, item: Item) -> bool:
+        """Whether there is room for it; without room it is an object like any other."""
+        return self._size_with(item) <= COMPANION_BYTES
 
     def add(self, item: Item) -> None:
-        """Know it from now on, in place of an earlier version."""
-        earlier = self._known.pop(item.object_id, None)
-        self._size_bytes += len(item.escaped) - (len(earlier.escaped) if earlier else 0)
+        """Note that the stream has shown this, in place of an earlier version; keeps the newer of the two."""
+        earlier = self._known.get(item.object_id)
+        if earlier and earlier.modified and item.modified and item.modified < earlier.modified:
+            return
+        self._size_bytes = self._size_with(item)
         self._known[item.object_id] = item
+
+    def forget(self, object_id: str) -> None:
+        """Attach it no more: a version of it is sent as an object like any other."""
+        earlier = self._known.pop(object_id, None)
+        self._size_bytes -= len(earlier.escaped) if earlier else 0
+        self._accepted.pop(object_id, None)
 
     def needed(self, refs: Iterable[str], present: Container[str]) -> list[Item]:
         """Those among `refs`, and those they refer to in turn, that are not `present` already."""
         found: dict[str, Item] = {}
-        waiting = deque(refs)
+        waiting = [ref for ref in refs if ref not in present]
         while waiting:
-            ref = waiting.popleft()
-            if ref not in present and ref not in found and (companion := self._known.get(ref)):
+            ref = waiting.pop()
+            if ref not in found and (companion := self._known.get(ref)):
                 found[ref] = companion
-                waiting.extend(companion.refs)
+                waiting += [inner for inner in companion.refs if inner not in present]
         return list(found.values())
 
     def accept(self, items: Iterable[Item]) -> None:
         """Note that OpenCTI has these."""
-        self._accepted.update((item.object_id, item.digest) for item in items)
+        for item in items:
+            self._accepted.pop(item.object_id, None)  # so that those accepted last stand last
+            self._accepted[item.object_id] = item
 
     def unsent(self) -> list[Item]:
-        """What the stream has shown that OpenCTI does not have in this version."""
-        return [item for item in self._known.values() if self._accepted.get(item.object_id) != item.digest]
+        """What the stream has shown that OpenCTI does not have as it is."""
+        return [item for item in self._known.values() if not self._is_accepted(item)]
 
     def to_remember(self, limit_bytes: int) -> list[str]:
-        """JSON of those that OpenCTI has, the ones shown last first, as many as the limit allows."""
+        """JSON of those that OpenCTI has, the ones accepted last first, as many as the limit allows."""
         texts: list[str] = []
-        for item in reversed(self._known.values()):
-            if self._accepted.get(item.object_id) == item.digest:
-                text = unescape(item.escaped)
-                limit_bytes -= len(text.encode())
-                if limit_bytes < 0:
-                    break
-                texts.append(text)
+        for item in reversed(self._accepted.values()):
+            text = unescape(item.escaped)
+            limit_bytes -= len(text.encode())
+            if limit_bytes < 0:
+                break
+            texts.append(text)
         return texts
+
+    def _size_with(self, item: Item) -> int:
+        earlier = self._known.get(item.object_id)
+        return self._size_bytes + len(item.escaped) - (len(earlier.escaped) if earlier else 0)
+
+    def _is_accepted(self, item: Item) -> bool:
+        accepted = self._accepted.get(item.object_id)
+        return accepted is not None and accepted.escaped == item.escaped

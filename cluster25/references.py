@@ -10,13 +10,11 @@ Known is: one of the markings every platform has; a companion; an object that Op
 as the ledger goes back; an object in this chunk or one before it, since chunks are pushed in order.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Callable, Iterable, Sequence
 
 from cluster25.chunks import Chunk, Companions
 from cluster25.element import UnsendableError
+from cluster25.held_back import HeldBack
 from cluster25.stix import Item, without_references
 
 PLATFORM_MARKINGS = frozenset(
@@ -32,20 +30,15 @@ PLATFORM_MARKINGS = frozenset(
 """The TLP markings that exist on every platform; no other marking may be referred to without being sent."""
 
 HELD_BACK_BYTES = 8 << 20
-
-
-@dataclass
-class _HeldBack:
-    item: Item
-    missing: set[str]
+"""So much memory is used for what waits; then the oldest goes without what it waits for."""
 
 
 class Assembler:
     """Takes items in the order of the stream, gives chunks in the order they must be pushed.
 
     `is_accepted` tells whether OpenCTI has an object with that id; items without an author get `author_id`.
-    Chunks have at most `max_objects` and `max_bytes`, unless one object with its companions has more.
-    `dropped_references` counts the references dropped so far.
+    Chunks have at most `max_objects` and `max_bytes`, unless one object with its companions has more, and no
+    object twice. `dropped_references` counts the references dropped so far.
     """
 
     def __init__(
@@ -67,21 +60,17 @@ class Assembler:
         self._chunk = Chunk()
         self._full: list[Chunk] = []
         self._in_chunks: set[str] = set()
-        self._held: dict[int, _HeldBack] = {}
-        self._held_bytes = 0
-        self._waiting_for: defaultdict[str, list[int]] = defaultdict(list)
-        self._keys = count()
+        self._held_back = HeldBack()
 
     def add(self, item: Item) -> list[Chunk]:
         """Take an item; returns the chunks that are full now."""
         missing = {ref for ref in item.refs if not self._is_known(ref) and ref != item.object_id}
         if missing:
-            self._hold_back(item, missing)
+            self._held_back.add(item, missing)
+            while self._held_back.size_bytes > HELD_BACK_BYTES:
+                self._place_without(self._held_back.release_oldest())
         else:
             self._place(item)
-        while self._held_bytes > HELD_BACK_BYTES:
-            oldest = next(iter(self._held))
-            self._drop(oldest, self._held[oldest].missing)
         return self._take_full()
 
     def show(self, object_id: str) -> list[Chunk]:
@@ -91,12 +80,7 @@ class Assembler:
 
     def finish(self) -> list[Chunk]:
         """The stream has ended: returns the last chunks, with everything that was held back."""
-        while self._drop_what_never_came():
-            pass
-        # What is left waits for nothing but each other: circles of references, sent as they are.
-        for held in self._held.values():
-            self._append(held.item)
-        self._held.clear()
+        self._place_without(self._held_back.release_all())
         for companion in self.companions.unsent():
             self._fill([companion.object_id], [])
         self._cut()
@@ -132,32 +116,45 @@ class Assembler:
         """Append all that waited for this object and for nothing else, and what waited for those."""
         arrived = [object_id]
         while arrived:
-            object_id = arrived.pop()
-            for key in self._waiting_for.pop(object_id, ()):
-                held = self._held.get(key)
-                if held is None:
-                    continue
-                held.missing.discard(object_id)
-                if not held.missing:
-                    self._append(self._take_held(key))
-                    arrived.append(held.item.object_id)
+            for item in self._held_back.arrived(arrived.pop()):
+                self._append(item)
+                arrived.append(item.object_id)
+
+    def _place_without(self, released: Iterable[tuple[Item, set[str]]]) -> None:
+        """Place items without what they still miss; reject those that mean nothing without it."""
+        for item, missing in released:
+            try:
+                self._place(without_references(item, missing, self._author_id))
+                self.dropped_references += len(missing)
+            except UnsendableError as error:
+                self._rejected.append((item, str(error)))
 
     def _append(self, item: Item) -> None:
-        if item.is_companion and self.companions.fits(item.object_id, len(item.escaped)):
+        if item.is_companion and self.companions.fits(item):
+            if item.object_id in self._chunk.companions:
+                self._cut()  # an earlier version is in this chunk, the new one goes into the next
             self.companions.add(item)
-        else:
-            self._fill(item.refs, [item])
-            self._in_chunks.add(item.object_id)
+            return
+        if item.is_companion:
+            self.companions.forget(item.object_id)
+        self._fill(item.refs, [item])
+        self._in_chunks.add(item.object_id)
 
     def _fill(self, refs: Sequence[str], items: list[Item]) -> None:
         """Add items and the companions among `refs` to the chunk, or to a new one if it has no room."""
         companions = self.companions.needed(refs, self._chunk.companions)
-        added = [*companions, *items]
-        size_bytes = self._chunk.size_bytes + sum(len(item.escaped) + 1 for item in added)
-        if len(self._chunk) + len(added) > self._max_objects or size_bytes > self.max_bytes:
+        if not self._has_room_for([*companions, *items]):
             self._cut()
             companions = self.companions.needed(refs, ())
         self._chunk.add(items, companions)
+
+    def _has_room_for(self, added: list[Item]) -> bool:
+        size_bytes = self._chunk.size_bytes
+        for item in added:
+            size_bytes += len(item.escaped) + 1
+            if item.object_id in self._in_chunks or item.object_id in self._chunk.companions:
+                return False  # the splitter would take two versions in one bundle for one object
+        return len(self._chunk) + len(added) <= self._max_objects and size_bytes <= self.max_bytes
 
     def _cut(self) -> None:
         if len(self._chunk):
@@ -167,39 +164,3 @@ class Assembler:
     def _take_full(self) -> list[Chunk]:
         full, self._full = self._full, []
         return full
-
-    def _hold_back(self, item: Item, missing: set[str]) -> None:
-        key = next(self._keys)
-        self._held[key] = _HeldBack(item, missing)
-        self._held_bytes += len(item.escaped)
-        for ref in missing:
-            self._waiting_for[ref].append(key)
-
-    def _take_held(self, key: int) -> Item:
-        item = self._held.pop(key).item
-        self._held_bytes -= len(item.escaped)
-        return item
-
-    def _drop_what_never_came(self) -> bool:
-        """Drop every reference to what is not held back itself; returns whether there was one."""
-        held_ids = {held.item.object_id for held in self._held.values()}
-        waiting_in_vain = [key for key, held in self._held.items() if not held.missing <= held_ids]
-        for key in waiting_in_vain:
-            if key in self._held:  # it may have been placed by what was placed before it
-                self._drop(key, self._held[key].missing - held_ids)
-        return bool(waiting_in_vain)
-
-    def _drop(self, key: int, missing: set[str]) -> None:
-        """Take references off a held item; then place it, hold it back for the rest, or reject it."""
-        item, rest = self._held[key].item, self._held[key].missing - missing
-        self._take_held(key)
-        self.dropped_references += len(missing)
-        try:
-            item = without_references(item, missing, self._author_id)
-        except UnsendableError as error:
-            self._rejected.append((item, str(error)))
-            return
-        if rest:
-            self._hold_back(item, rest)
-        else:
-            self._place(item)

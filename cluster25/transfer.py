@@ -126,8 +126,8 @@ class Transfer:
 
     def _take_object(self, raw: bytes) -> None:
         parsed = parse(raw)
-        if parsed.object_type in COMPANION_TYPES and self.companions.fits(parsed.object_id, len(raw)):
-            self._hand_on(self._assembler.add(self._complete(parsed)))
+        if parsed.object_type in COMPANION_TYPES and self.companions.fits(item := self._complete(parsed)):
+            self._hand_on(self._assembler.add(item))
         elif self._is_wanted(parsed):
             item = self._complete(parsed)
             self._pending.add(item.digest)
