@@ -65,7 +65,7 @@ def split_bundle(bundle: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
     return expectations, incompatible
 
 
-def references_of(found: dict[str, Any]) -> Iterator[Reference]:
+def references_of(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The key and the id of every reference of an object."""
     for key, value in found.items():
         if key.endswith("_ref") and isinstance(value, str):

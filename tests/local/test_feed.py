@@ -31,7 +31,7 @@ def test_the_same_seed_makes_the_same_feed_and_another_seed_another() -> None:
 
 def test_every_object_is_valid_stix() -> None:
     objects = objects_of(Feed(size=500, now=NOW))
-    parsed = [parse(found, allow_custom=True) for found in objects]  # type: ignore[no-untyped-call]
+    parsed = [parse(found, allow_custom=True) for found in objects]
     assert len(parsed) == 500 + len(COMPANIONS)
 
 

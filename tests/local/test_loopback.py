@@ -47,8 +47,10 @@ def test_a_connection_can_be_broken_off(echo: Echo) -> None:
         return True
 
     echo.fault = crash
-    with pytest.raises(requests.ConnectionError):
-        requests.post(echo.url, data="x", timeout=10)
+    with socket.create_connection(("127.0.0.1", echo.port), timeout=10) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nx")
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
     assert echo.requests == {"POST /": 1}
 
 
