@@ -18,7 +18,7 @@ from tests.faults.function import CLIENT_SECRET, CONNECTOR_ID, OPENCTI_TOKEN, RO
 
 @pytest.fixture(scope="session")
 def app() -> flask.Flask:
-    app: flask.Flask = create_app("cluster25_connector", str(ROOT / "main.py"))  # type: ignore[no-untyped-call]
+    app: flask.Flask = create_app("cluster25_connector", str(ROOT / "main.py"))
     return app
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -160,6 +161,17 @@ def times(count: int, fault: Fault) -> Fault:
     return at_first
 
 
+def after(count: int, fault: Fault) -> Fault:
+    """The fault, once that many requests have been answered as usual."""
+    left = [count]
+
+    def later(exchange: Exchange) -> bool:
+        left[0] -= 1
+        return left[0] < 0 and fault(exchange)
+
+    return later
+
+
 def answering(status: int, body: bytes = b"", **headers: str) -> Fault:
     """That answer; names of headers with underscores for dashes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -183,6 +195,22 @@ def raw(answer: bytes, end: Callable[[Exchange], object] | None = None) -> Fault
         return True
 
     return write
+
+
+def drip(beginning: bytes) -> Fault:
+    """Sends blanks, one at a time, for as long as somebody listens: no read ever times out."""
+
+    def answer(exchange: Exchange) -> bool:
+        exchange.body()
+        exchange.wfile.write(beginning)
+        exchange.close_connection = True
+        give_up_at = time.monotonic() + 20
+        while time.monotonic() < give_up_at:
+            exchange.wfile.write(b" ")
+            time.sleep(0.02)
+        return True
+
+    return answer
 
 
 def reset(exchange: Exchange) -> None:
@@ -225,3 +253,12 @@ LASTING: dict[str, Fault] = {
     "list": answering(200, b"[]"),
 }
 """What needs a person, whichever request is answered so."""
+
+
+def asking(field: str, fault: Fault) -> Fault:
+    """The fault, for GraphQL requests that ask for that field."""
+
+    def only_then(exchange: Exchange) -> bool:
+        return field.encode() in exchange.body() and fault(exchange)
+
+    return only_then

@@ -36,6 +36,7 @@ from tests.faults.function import (
     answering,
     at,
     at_sink,
+    drip,
     everything_once,
     raw,
     reset,
@@ -163,22 +164,6 @@ def test_silence_times_out(
     finally:
         over.set()
     everything_once(function, source, sink)
-
-
-def drip(beginning: bytes) -> Fault:
-    """Sends blanks, one at a time, for as long as somebody listens: no read ever times out."""
-
-    def answer(exchange: Exchange) -> bool:
-        exchange.body()
-        exchange.wfile.write(beginning)
-        exchange.close_connection = True
-        give_up_at = time.monotonic() + 20
-        while time.monotonic() < give_up_at:
-            exchange.wfile.write(b" ")
-            time.sleep(0.02)
-        return True
-
-    return answer
 
 
 @pytest.mark.parametrize("clock", [SystemClock()], ids=["real time"])
@@ -350,7 +335,7 @@ def borders() -> set[int]:
 def test_an_export_cut_at_any_byte_is_an_error_after_the_objects_before_the_cut(
     source: Cluster25, way: int
 ) -> None:
-    """The first way, in which HTTP notices nothing, at every byte; the others take turns between the borders."""
+    """The first way, which HTTP does not notice, at every byte; the others take turns between the borders."""
     cut = list(CUT.values())[way]
     client = Cluster25Client(source.base_url, source.client_id, SecretStr(CLIENT_SECRET))
     budget = Budget.of(SystemClock(), 60)
