@@ -1,5 +1,6 @@
 """`python -m cluster25`: every command with the exit code that scripts build on."""
 
+import contextlib
 import os
 import pty
 import signal
@@ -262,20 +263,34 @@ def test_a_key_that_is_nobodys_is_wrong_usage(command: Command) -> None:
     assert command("rejected", "show", "0123").code == 2
 
 
-def test_on_a_terminal_there_are_tables(tmp_path: Path, environment: dict[str, str]) -> None:
+def on_terminal(name: str, folder: Path, environment: dict[str, str]) -> str:
+    """What a command that succeeds shows on a terminal, control sequences included."""
     terminal, child = pty.openpty()
-    arguments = [sys.executable, "-m", "cluster25"]
-    options: dict[str, Any] = {
-        "cwd": tmp_path,
-        "env": {**environment, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"},
-    }
-    for name in ("run", "status"):
-        process = subprocess.Popen([*arguments, name], stdout=child, stderr=child, stdin=child, **options)
+    with subprocess.Popen(
+        [sys.executable, "-m", "cluster25", name],
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"},
+    ) as process:
+        os.close(child)
+        shown = b""
+        with contextlib.suppress(OSError):  # what reading ends with when the other side is closed
+            while piece := os.read(terminal, 4096):
+                shown += piece
+        os.close(terminal)
         assert process.wait(WAIT_SECONDS) == 0
-    os.close(child)
-    shown = os.read(terminal, 1 << 16).decode()
-    os.close(terminal)
+    return shown.decode()
+
+
+def test_on_a_terminal_there_are_progress_and_tables(
+    tmp_path: Path, environment: dict[str, str], sink: OpenCTI
+) -> None:
+    sink.fault = slow_pushes(1)
+    shown = on_terminal("run", tmp_path, environment)
+    assert "2,002 exported, 0 pushed, 0 known" in shown
     assert "pushed: 2000" in shown
+    shown += on_terminal("status", tmp_path, environment)
     assert "\x1b[32mok" in shown
-    assert "exported" in shown.splitlines()[-3]
     assert not any(secret in shown for secret in SECRETS)
