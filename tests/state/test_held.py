@@ -178,6 +178,37 @@ def test_another_question_rewinds_but_forgets_nothing(
     assert commit(held, clock).start is None
 
 
+def test_while_a_backfill_is_under_way_the_ledger_goes_back_as_far(
+    open_store: OpenStore, clock: SimulatedClock, held: HeldLease
+) -> None:
+    since = clock.now() - timedelta(days=90)
+    [(digest, _)] = entries(clock, "old")
+    old = (digest, int(since.timestamp()))
+    held.begin_backfill(since, ["ipv4"])
+    accept(held, [old])
+    held.release(summary(clock, "partial"))
+
+    clock.advance(600)
+    regular = acquire(open_store(), clock, "run-b", LEASE_SECONDS)
+    state = commit(regular, clock)
+    assert state.backfill is not None
+    assert (state.backfill.since, state.floor) == (since, clock.now() - OVERLAP)
+    assert digest in acquire(open_store(), clock, "run-c", LEASE_SECONDS).ledger
+
+
+@pytest.mark.parametrize("end", ["done", "given up"])
+def test_after_a_backfill_the_ledger_is_pruned_as_usual(
+    open_store: OpenStore, clock: SimulatedClock, held: HeldLease, end: str
+) -> None:
+    held.begin_backfill(clock.now() - timedelta(days=90), ["ipv4"])
+    accept(held, entries(clock, "old"))
+    held.release(summary(clock), backfill_done=end == "done")
+    clock.advance(timedelta(days=8 if end == "given up" else 1).total_seconds())
+    regular = acquire(open_store(), clock, "run-b", LEASE_SECONDS)
+    assert commit(regular, clock).backfill is None
+    assert len(acquire(open_store(), clock, "run-c", LEASE_SECONDS).ledger) == 0
+
+
 WRITES = [
     pytest.param(lambda held, clock: accept(held, entries(clock, "1")), id="record"),
     pytest.param(lambda held, clock: held.rewind(watermark=None, start=None, question=None), id="rewind"),
