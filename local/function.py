@@ -33,6 +33,8 @@ class FunctionProcess:
         self._log = log
         self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._session = requests.Session()
+        self._session.trust_env = False  # a proxy for the world outside is none for this process
 
     def __enter__(self) -> Self:
         """Start. Raises `RuntimeError` with the end of the log when it does not come up."""
@@ -64,7 +66,7 @@ class FunctionProcess:
     def call(self, path: str = "/", body: dict[str, Any] | None = None) -> dict[str, Any]:
         """`POST` and the JSON answer, whatever its status. Raises `RuntimeError` when there is none."""
         try:
-            response = requests.post(self._url(path), json=body, timeout=CALL_SECONDS)
+            response = self._session.post(self._url(path), json=body, timeout=CALL_SECONDS)
             answer: dict[str, Any] = response.json()
         except requests.RequestException as error:
             raise RuntimeError(f"The function gave no JSON answer ({error}). {self._end_of_log()}") from error
@@ -74,7 +76,7 @@ class FunctionProcess:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process and self._process.poll() is None:
             try:
-                requests.get(self._url("/"), timeout=START_SECONDS)
+                self._session.get(self._url("/"), timeout=START_SECONDS)
             except requests.ConnectionError:
                 time.sleep(0.1)
             else:

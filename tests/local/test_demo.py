@@ -96,6 +96,13 @@ def test_where_there_is_no_terminal_the_output_is_plain_and_fits_80_columns(tmp_
     assert max(map(len, output.splitlines())) <= 80
 
 
+def test_a_proxy_for_the_world_outside_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "bundle.json"
+    path.write_bytes(b"".join(Feed(size=5).encoded()))
+    code, output = run_demo(FEED=str(path), HTTP_PROXY="http://127.0.0.1:9", http_proxy="http://127.0.0.1:9")
+    assert code == 0, output
+
+
 def test_a_file_that_is_no_bundle_ends_the_demo_with_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text(json.dumps({"type": "report"}))
