@@ -16,7 +16,7 @@ def check_pattern(content: dict[str, Any]) -> Subject:
     Raises `UnsendableError` when it has no pattern or one that the platform refuses.
     """
     pattern, language = content.get("pattern"), content.get("pattern_type") or "stix"
-    if not isinstance(pattern, str) or not pattern.strip():
+    if not isinstance(pattern, str) or not pattern:
         raise UnsendableError("it has no pattern")
     if not isinstance(language, str):
         raise UnsendableError("its pattern_type is no text")

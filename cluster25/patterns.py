@@ -69,6 +69,8 @@ def _simple_subject(pattern: str) -> Subject | None:
 
 
 def _checked_subject(pattern: str) -> Subject:
+    if not pattern.strip():
+        raise PatternError("it is empty")
     if not _ALL_CLOSED.fullmatch(pattern):
         raise PatternError("a string in it does not end, or has a backslash before other than ' and \\")
     # Imported when first needed: the parser's tables cost a cold start more than everything else here.
