@@ -5,6 +5,7 @@ import selectors
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from google.api_core.exceptions import Aborted
 from google.cloud.firestore import WriteBatch
 
+from cluster25.errors import StateUnavailableError
 from cluster25.state import sqlite
 from cluster25.state.firestore import FirestoreStore
 from cluster25.state.store import Page
@@ -122,6 +124,17 @@ def way(
     wire.close()
 
 
+def mend(way: Way, function: Function) -> None:
+    """And wait until the function can use it again: gRPC pauses between attempts to connect."""
+    way.mend()
+    give_up_at = time.monotonic() + 20
+    while time.monotonic() < give_up_at:
+        with contextlib.suppress(StateUnavailableError):
+            function.store.read()
+            return
+        time.sleep(0.1)
+
+
 def state_fails(answer: Answer, status: int) -> None:
     assert (answer.status, answer.outcome, answer.error.get("side")) == (status, "failed", "state"), answer
     assert answer.error["what"]
@@ -136,8 +149,7 @@ def test_a_store_out_of_reach_is_503_for_every_call_and_no_peer_is_asked(
         state_fails(function.call(path), 503)
     assert not source.requests
     assert not sink.requests
-    way.mend()
-    function.main.connector.cache_clear()
+    mend(way, function)
     everything_once(function, source, sink)
 
 
@@ -149,8 +161,7 @@ def test_a_store_out_of_reach_between_runs_loses_nothing(
     add_new(source, clock.now())
     way.cut()
     state_fails(function.call(), 503)
-    way.mend()
-    function.main.connector.cache_clear()
+    mend(way, function)
     everything_once(function, source, sink)
 
 
@@ -175,8 +186,7 @@ def test_state_lost_during_a_run_holds_the_lease_until_it_ends_and_then_goes_on(
     accepted = at_sink(sink)
     assert len(accepted) == 3
     state_fails(function.call(), 503)
-    way.mend()
-    function.main.connector.cache_clear()
+    mend(way, function)
     skipped = function.call()
     assert (skipped.status, skipped.outcome) == (200, "skipped")
     assert "holds the lease until" in skipped.document["reason"]
