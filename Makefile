@@ -20,6 +20,7 @@ test: check suite ## Every check, then the tests on each Python of 3.13, 3.12, 3
 	@set -e; for version in $$(sh tests/interpreters.sh | sed 1d | cut -d ' ' -f 1); do \
 	    $(MAKE) suite-$$version; \
 	done
+	@set -e; for release in $(PYCTI_RELEASES); do $(MAKE) pycti-suite-$$release; done
 
 suite: .venv/.installed
 	@echo "== All tests, with coverage, on $$($(BIN)/python --version)"
@@ -28,6 +29,18 @@ suite: .venv/.installed
 suite-%: .venv-%/.installed
 	@echo "== Tests, without the slow ones, on $$(.venv-$*/bin/python --version)"
 	@.venv-$*/bin/python -m pytest -m "not slow"
+
+# The pinned pycti is part of the suites above; these are the oldest and a middle one that the connector works with.
+PYCTI_RELEASES := 6.8.10 7.260318.0
+
+pycti-suite-%: .venv-pycti-%/.installed
+	@echo "== Tests of what is said to OpenCTI, with pycti $*"
+	@if [ "$$CI" != true ] && ! .venv-pycti-$*/bin/python -c "import magic" 2>/dev/null; then \
+	    echo "   skipped: this release of pycti needs libmagic (Debian, Ubuntu: apt install libmagic1)"; \
+	else \
+	    .venv-pycti-$*/bin/python -m pytest -m "not slow" tests/e2e tests/local/test_pycti_calls.py \
+	        tests/test_opencti.py tests/test_stix.py tests/test_references.py; \
+	fi
 
 check: .venv/.installed ## Lint, formatting, types, shell scripts, Terraform's formatting (where terraform is installed)
 	@echo "== ruff"
@@ -53,6 +66,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-e
 lock: .venv/.installed ## Pin, with hashes, what requirements.in and requirements-dev.in ask for
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+	@set -e; for release in $(PYCTI_RELEASES); do \
+	    sed "s/^pycti==.*/pycti==$$release/; /^-r /d" requirements.in requirements-dev.in \
+	        | $(LOCK) - -o tests/pycti/$$release.txt; \
+	done
 
 clean: ## Remove virtual environments, caches and local state
 	rm -rf .venv .venv-* .state .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -60,17 +77,20 @@ clean: ## Remove virtual environments, caches and local state
 
 # One environment for daily work, of the preferred interpreter, and one for each other version the tests run on.
 .venv/.installed: requirements-dev.txt
-	@$(call install,.venv,1p)
+	@$(call install,.venv,1p,requirements-dev.txt)
+
+.venv-pycti-%/.installed: tests/pycti/%.txt
+	@$(call install,.venv-pycti-$*,1p,tests/pycti/$*.txt)
 
 .venv-%/.installed: requirements-dev.txt
-	@$(call install,.venv-$*,/^$* /p)
+	@$(call install,.venv-$*,/^$* /p,requirements-dev.txt)
 
-# $(1) the environment's folder, $(2) the line of interpreters.sh, as sed selects it
+# $(1) the environment's folder, $(2) the line of interpreters.sh, as sed selects it, $(3) the lock
 define install
 python=$$(sh tests/interpreters.sh | sed -n '$(2)' | cut -d ' ' -f 2-); \
 [ -n "$$python" ] || { echo "No Python >= 3.11 found that can make virtual environments. Install one" \
     "(Debian, Ubuntu: apt install python3 python3-venv), then try again." >&2; exit 1; }; \
-echo "== Installing requirements-dev.txt into $(1) ($$("$$python" --version), a minute or two, once)"; \
-"$$python" -m venv $(1) && $(1)/bin/python -m pip install --quiet --require-hashes -r requirements-dev.txt && \
+echo "== Installing $(3) into $(1) ($$("$$python" --version), a minute or two, once)"; \
+"$$python" -m venv $(1) && $(1)/bin/python -m pip install --quiet --require-hashes -r $(3) && \
 touch $(1)/.installed
 endef

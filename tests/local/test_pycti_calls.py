@@ -82,6 +82,7 @@ def test_read_is_accepted(client: OpenCTIApiClient) -> None:
     assert client.connector.read(CONNECTOR_ID)["name"] == "Cluster25"
 
 
+@measured
 def test_the_calls_on_works_are_accepted(sink: OpenCTI, client: OpenCTIApiClient) -> None:
     work_id = ask(sink, ADD_WORK, {"id": CONNECTOR_ID, "name": "run"})["id"]
     client.work.to_received(work_id, "begun")
