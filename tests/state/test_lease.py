@@ -9,7 +9,7 @@ import pytest
 
 from cluster25.errors import LeaseHeldError, LeaseLostError, StateDamagedError, StateUnavailableError
 from cluster25.state.document import State
-from cluster25.state.lease import acquire, read_state
+from cluster25.state.lease import acquire, read_checkpoint, read_state
 from cluster25.state.store import ConflictError, Store
 from tests.clock import SimulatedClock
 from tests.state.conftest import OpenStore
@@ -229,3 +229,13 @@ def test_pages_swept_while_they_were_read_are_no_damage(
     held = acquire(reader, clock, "run-c", LEASE_SECONDS)
     assert held.state.fence == 3
     assert entries(clock, "1")[0][0] in held.ledger
+
+
+def test_looking_at_the_checkpoint_takes_no_lease(open_store: OpenStore, clock: SimulatedClock) -> None:
+    held = acquire(open_store(), clock, "run-a", LEASE_SECONDS)
+    accept(held, entries(clock, "1"))
+    before = open_store().read()
+    state, ledger = read_checkpoint(open_store())
+    assert state == held.state
+    assert len(ledger) == 1
+    assert open_store().read() == before

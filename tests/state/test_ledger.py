@@ -71,6 +71,12 @@ def test_an_object_that_was_modified_is_a_new_one() -> None:
     assert digest_of("indicator--2", "2026-03-01T12:00:00Z") not in ledger
 
 
+def test_an_object_is_known_in_whatever_version_it_was_accepted() -> None:
+    ledger = ledger_of(1000)
+    assert all(ledger.knows(f"indicator--{number}") for number in range(1000))
+    assert not any(ledger.knows(f"malware--{number}") for number in range(1000))
+
+
 def test_id_and_version_are_not_confused_and_broken_text_is_accepted() -> None:
     assert digest_of("ab", "c") != digest_of("a", "bc")
     assert digest_of("\ud800", "") != digest_of("\ud801", "")

@@ -183,6 +183,14 @@ def test_any_number_of_the_largest_rejected_objects_can_be_kept(store: Store, cl
     assert {len(one.content) for one in kept} == {REJECTED_CONTENT_BYTES}
 
 
+def test_many_small_rejected_objects_are_kept_and_removed_again(store: Store, clock: SimulatedClock) -> None:
+    store.add_rejected([rejected(clock, str(number)) for number in range(120)])
+    kept = store.read_rejected(clock.now(), 200)
+    assert len({one.object_id for one in kept}) == 120
+    store.remove_rejected(kept[1:])
+    assert store.read_rejected(clock.now(), 200) == kept[:1]
+
+
 def test_text_that_is_no_unicode_does_not_stop_an_object_from_being_kept(
     store: Store, clock: SimulatedClock
 ) -> None:
