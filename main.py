@@ -113,6 +113,17 @@ def _reset(_request: Request, _run_id: str) -> Answer:
     return 200, {"outcome": "ok", "watermark": None, "reason": reason}
 
 
+def _doctor(_request: Request, _run_id: str) -> Answer:
+    from cluster25.doctor import examine  # noqa: PLC0415 - seldom needed
+
+    findings = examine(connector)
+    wrong = [finding for finding in findings if finding.passed is False]
+    answer = {"outcome": "failed" if wrong else "ok", "checks": [finding.as_dict() for finding in findings]}
+    if not wrong:
+        return 200, answer
+    return 503 if all(finding.retryable for finding in wrong) else 500, answer
+
+
 def _status(_request: Request, _run_id: str) -> Answer:
     this = connector()
     now = this.clock.now()
@@ -124,6 +135,7 @@ ROUTES: dict[str, dict[str, Callable[[Request, str], Answer]]] = {
     "/": {"POST": _run, "GET": _status, "HEAD": _status},
     "/heartbeat": {"POST": _heartbeat},
     "/reset": {"POST": _reset},
+    "/doctor": {"POST": _doctor},
 }
 
 

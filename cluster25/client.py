@@ -93,6 +93,11 @@ class Cluster25Client:
         ):
             yield self._peer.stream(response)
 
+    def renew_token(self, budget: Budget) -> None:
+        """Ask for a token, whether there is one or not. Raises like `export_indicators`."""
+        with self._peer.bounded(budget):
+            self._peer.retry(budget, lambda: self._renew_token(budget))
+
     def _open_export(self, parameters: Mapping[str, object], budget: Budget) -> requests.Response:
         fresh = self._token is None or budget.clock.now().timestamp() >= self._renew_at
         if fresh:

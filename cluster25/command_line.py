@@ -56,12 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     configure("info", cast("TextIO", _StandardError()))
     try:
-        settings = load_settings()
-        configure(settings.connector_log_level, cast("TextIO", _StandardError()))
-        return _carry_out(asked, Connector.of(settings, SystemClock()))
+        if asked.command == "doctor":
+            return commands.doctor(_open_connector)
+        return _carry_out(asked, _open_connector())
     except ConnectorError as error:
         complain(f"{error.what}\n{error.remedy}")
         return commands.exit_code(error)
+
+
+def _open_connector() -> Connector:
+    settings = load_settings()
+    configure(settings.connector_log_level, cast("TextIO", _StandardError()))
+    return Connector.of(settings, SystemClock())
 
 
 def _carry_out(asked: argparse.Namespace, connector: Connector) -> int:

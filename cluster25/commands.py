@@ -6,6 +6,7 @@ from uuid import uuid4
 from cluster25.backfill import Backfill
 from cluster25.clock import to_rfc3339
 from cluster25.connector import Connector
+from cluster25.doctor import examine
 from cluster25.errors import BadRequestError, ConnectorError, SettingsError
 from cluster25.health import health_of, spoken
 from cluster25.logs import run_context
@@ -20,6 +21,7 @@ from cluster25.terminal import attend, complain, say, show_table
 DONE, NEEDS_A_PERSON, WRONG_USAGE, NOT_NOW, SKIPPED = range(5)
 """Exit codes, as the command line's help explains them."""
 
+MARKS = {True: "✓", False: "✗", None: "?"}
 KEY_CHARS = 8
 RUN_HEADINGS = ("started", "trigger", "outcome", "exported", "pushed", "skipped", "rejected", "took")
 RUNS_SHOWN = 10
@@ -30,6 +32,19 @@ def exit_code(error: ConnectorError) -> int:
     if isinstance(error, SettingsError | BadRequestError):
         return WRONG_USAGE
     return NOT_NOW if error.retryable else NEEDS_A_PERSON
+
+
+def doctor(open_connector: Callable[[], Connector]) -> int:
+    """Everything that can be looked at, with a remedy for what is wrong."""
+    findings = examine(open_connector)
+    rows = [(MARKS[finding.passed], finding.subject, finding.what) for finding in findings]
+    show_table(("", "checked", "found"), rows)
+    wrong = [finding for finding in findings if finding.passed is False]
+    for finding in wrong:
+        complain(f"{finding.subject}: {finding.remedy}")
+    if not wrong:
+        return DONE
+    return WRONG_USAGE if wrong[0].subject == "settings" else NEEDS_A_PERSON
 
 
 def run(connector: Connector, request: RunRequest) -> int:

@@ -21,6 +21,8 @@ from cluster25.transport import Peer, excerpt
 
 log = logging.getLogger(__name__)
 
+ABOUT = "query About { about { version } }"
+ME = "query Me { me { capabilities { name } } }"
 REGISTER = "mutation Register($input: RegisterConnectorInput) { registerConnector(input: $input) { id } }"
 PING = """mutation Ping($id: ID!, $state: String, $info: ConnectorInfoInput) {
   pingConnector(id: $id, state: $state, connectorInfo: $info) {
@@ -43,6 +45,26 @@ END_WORK = """mutation EndWork($id: ID!, $message: String, $inError: Boolean) {
 }"""
 
 T = TypeVar("T")
+
+
+class _Version(msgspec.Struct):
+    version: str
+
+
+class _About(msgspec.Struct):
+    about: _Version
+
+
+class _Capability(msgspec.Struct):
+    name: str
+
+
+class _User(msgspec.Struct):
+    capabilities: list[_Capability]
+
+
+class _Me(msgspec.Struct):
+    me: _User
 
 
 class _Queue(msgspec.Struct):
@@ -110,6 +132,14 @@ class OpenCTI:
             unavailable=SinkUnavailableError,
             refused=SinkRefusedError,
         )
+
+    def version(self, budget: Budget) -> str:
+        """The platform's release, such as `6.8.10`."""
+        return self._query(ABOUT, {}, _About, budget).about.version
+
+    def capabilities(self, budget: Budget) -> frozenset[str]:
+        """The names of what the token's user may do, where the release tells."""
+        return frozenset(each.name for each in self._query(ME, {}, _Me, budget).me.capabilities)
 
     def register(self, budget: Budget) -> None:
         """Create the connector and its queue, or update its name and scope."""
