@@ -201,8 +201,7 @@ def test_a_state_that_is_not_understood_is_told_and_kept(
 def test_a_state_file_that_cannot_be_written_is_told(command: Command, environment: dict[str, str]) -> None:
     command("run")
     with sqlite3.connect(environment["STATE_SQLITE_PATH"], isolation_level=None) as database:
-        database.execute("PRAGMA journal_mode = DELETE")
-        database.execute("BEGIN EXCLUSIVE")
+        database.execute("BEGIN IMMEDIATE")  # others may read, but nobody may write
         with pytest.MonkeyPatch.context() as impatient:
             impatient.setattr("cluster25.state.sqlite.BUSY_TIMEOUT_SECONDS", 0.1)
             mark, what = examined(command)["state store"]
