@@ -355,6 +355,7 @@ function_flags() {
 --min-instances=0
 --max-instances=1
 --concurrency=1
+--serve-all-traffic-latest-revision
 --run-service-account=$(account "$RUNTIME_ACCOUNT")
 --build-service-account=projects/$PROJECT/serviceAccounts/$(account "$BUILD_ACCOUNT")
 --docker-repository=projects/$PROJECT/locations/$REGION/repositories/$REPOSITORY
