@@ -90,9 +90,16 @@ def request_reset(store: Store, clock: Clock) -> bool:
 
 
 def read_checkpoint(store: Store) -> tuple[State, Ledger]:
-    """The state and the ledger, without the right to change them. Raises like `read_state`."""
-    state = read_state(store)
-    return state, Ledger.unpack(chain([state.ledger], store.read_pages(state.generation, state.pages)))
+    """The state and the ledger, without the right to change them.
+
+    Raises StateDamagedError, StateUnavailableError.
+    """
+    while True:
+        stored = store.read()
+        state = State.of(stored, store.location)
+        ledger = _read_ledger(store, stored, state)
+        if ledger is not None:
+            return state, ledger
 
 
 def _not_now(state: State, holder: str | None) -> LeaseHeldError:
