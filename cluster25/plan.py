@@ -31,6 +31,8 @@ def make_plan(settings: Settings, state: State, now: datetime, request: RunReque
     plan = _regular(settings, state, now)
     if not request.is_by_hand:
         return plan
+    if request.resends:
+        return Plan(plan.question, plan.start, None)
     types = request.types or settings.cluster25_indicator_types
     question = Question(base_url=settings.cluster25_base_url, types=sorted(types))
     if request.since is None:

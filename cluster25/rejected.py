@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import uuid4
 
 import orjson
@@ -17,8 +17,6 @@ from cluster25.sync import Sync
 
 AT_MOST = 1_000
 """No more are read at a time; each may be a megabyte."""
-
-_ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class KeptObjects:
@@ -80,4 +78,4 @@ def retry_of(connector: Connector, kept: Sequence[Rejected]) -> tuple[Sync, RunR
     """
     source, sink = KeptObjects(kept), OpenCTI(connector.settings)
     sync = Sync(connector.settings, source, sink, connector.store, connector.clock)
-    return sync, RunRequest("retry", since=_ANY_TIME)
+    return sync, RunRequest("retry", resends=True)

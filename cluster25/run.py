@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 class RunRequest:
     """What a call asks for. `since` or `types` make it a run by hand: the watermark stays.
 
-    `tick` is the Scheduler's name for the moment it calls for, the same for all tries of one call.
+    `tick` is the Scheduler's name for the moment it calls for, the same for all tries of one call. `resends`
+    says that the source has objects from earlier exports, of whatever age.
     """
 
     trigger: str
@@ -25,11 +26,12 @@ class RunRequest:
     dry_run: bool = False
     since: datetime | None = None
     types: tuple[str, ...] | None = None
+    resends: bool = False
 
     @property
     def is_by_hand(self) -> bool:
         """Whether it asks a question of its own."""
-        return self.since is not None or self.types is not None
+        return self.resends or self.since is not None or self.types is not None
 
 
 @dataclass

@@ -19,7 +19,7 @@ from cluster25.clock import SystemClock
 from cluster25.connector import Connector
 from cluster25.run import RunRequest
 from cluster25.settings import load_settings
-from cluster25.state.document import State
+from cluster25.state.document import RunSummary, State
 from cluster25.state.lease import acquire
 from local.cluster25 import Cluster25
 from local.opencti import OpenCTI
@@ -36,7 +36,8 @@ def too_large(number: int = 1) -> dict[str, object]:
     return {
         "type": "indicator",
         "id": f"indicator--{uuid.UUID(int=number, version=4)}",
-        "created": "2026-01-01T00:00:00.000Z",
+        "created": "2025-01-01T00:00:00.000Z",
+        "modified": "2025-01-01T00:00:00.000Z",
         "valid_from": "2026-01-01T00:00:00Z",
         "pattern": f"[url:value = 'https://example.org/{number}']",
         "pattern_type": "stix",
@@ -44,9 +45,14 @@ def too_large(number: int = 1) -> dict[str, object]:
     }
 
 
+def summary(run_id: str, now: datetime) -> RunSummary:
+    return RunSummary(run_id=run_id, trigger="call", started_at=now, ended_at=now, outcome="partial")
+
+
 @pytest.fixture
-def small_limit(sink: OpenCTI, source: Cluster25) -> OpenCTI:
-    """An OpenCTI that refuses one of the feed's objects, which is 20 kB large."""
+def small_limit(settings: pytest.MonkeyPatch, sink: OpenCTI, source: Cluster25) -> OpenCTI:
+    """An OpenCTI that refuses one of the feed's objects, which is 20 kB large and old."""
+    settings.setenv("CLUSTER25_IMPORT_START_DATE", "2024-01-01")
     source.feed.size = 10
     source.feed.add(too_large())
     sink.body_limit_bytes = 15_000
@@ -222,12 +228,13 @@ def test_rejected_objects_are_listed_shown_and_sent_again_once_they_can_be(
     small_limit.body_limit_bytes = 50_000
     retried = command("rejected", "retry", key)
     assert (retried.code, retried.fields["pushed"]) == (0, "1")
-    assert (object_id, None) in small_limit.ingestion.received
+    assert (object_id, too_large()["modified"]) in small_limit.ingestion.received
     assert command("rejected", "list").out == ""
 
 
 def test_what_is_rejected_again_stays_in_the_list_once(command: Command, small_limit: OpenCTI) -> None:
     command("run")
+    command("reset")
     command("run")
     before = command("rejected", "list").out.splitlines()
     assert len(before) == 1
@@ -257,6 +264,21 @@ def test_what_is_no_json_is_not_sent_again_and_does_not_hinder_the_rest(
     assert (retried.code, retried.fields["pushed"]) == (0, "1")
     assert "stays rejected" in retried.err
     assert len(command("rejected", "list").out.splitlines()) == 1
+
+
+def test_a_retry_leaves_a_backfill_and_the_watermark_alone(
+    command: Command, small_limit: OpenCTI, connector: Connector, state: ReadState
+) -> None:
+    command("run")
+    lease = acquire(connector.store, connector.clock, "backfill", 60)
+    lease.begin_backfill(datetime(2026, 1, 1, tzinfo=UTC), ["url"])
+    lease.release(summary("backfill", connector.clock.now()))
+    before = state()
+    small_limit.body_limit_bytes = 50_000
+    assert command("rejected", "retry").fields["pushed"] == "1"
+    assert state().backfill == before.backfill
+    assert before.backfill is not None
+    assert state().watermark == before.watermark
 
 
 def test_a_key_that_is_nobodys_is_wrong_usage(command: Command) -> None:
