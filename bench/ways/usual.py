@@ -3,6 +3,7 @@
 python -m bench.ways.usual SOURCE_URL SINK_URL
 """
 
+import json
 import sys
 
 import requests
@@ -15,7 +16,8 @@ def main() -> None:
     """Import one export, as `OpenCTIConnectorHelper.send_stix2_bundle` does when its queue protocol is `api`."""
     source_url, sink_url = sys.argv[1:]
     after_imports = Usage.now()
-    bundle = requests.get(f"{source_url}/export/indicators", timeout=600).text
+    export = requests.get(f"{source_url}/export/indicators", timeout=600).json()
+    bundle = json.dumps(export)
     api = OpenCTIApiClient(sink_url, "token", log_level="error", perform_health_check=False)
     expectations, _, _ = OpenCTIStix2Splitter().split_bundle_with_expectations(bundle, use_json=True)
     api.send_bundle_to_api(connector_id="bench", bundle=bundle)
