@@ -141,7 +141,7 @@ class Peer:
             yield
         except requests.exceptions.SSLError as error:
             raise self._tls_failed(error) from error
-        except (requests.RequestException, HTTPError, OSError) as error:
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:  # for odd chunk lengths
             raise self.unavailable(
                 f"{self.name} could not be reached or cut the connection ({_cause(error)}).",
                 f"Nothing is lost; the next run goes on. If it lasts, check {self.url_setting}, DNS, proxies "

@@ -235,6 +235,7 @@ PASSING: dict[str, Fault] = {
     "closed in a body without length": raw(HEAD + b'\r\n{"data": {"tok'),
     "empty body": answering(200, b""),
     "chunks that are none": raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"),
+    "chunk of negative length": raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n"),
     "chunk cut": raw(HEAD + b'Transfer-Encoding: chunked\r\n\r\n63\r\n{"data": '),
     "last chunk missing": raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"),
     "gzip that is none": answering(200, b'{"data": 1}', Content_Encoding="gzip"),
