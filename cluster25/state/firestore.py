@@ -11,7 +11,6 @@ locks while its client thinks, and for about a minute more when that client is k
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property
@@ -20,12 +19,12 @@ from typing import Any
 
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
-from google.auth.exceptions import GoogleAuthError
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.field_path import FieldPath
 
-from cluster25.errors import SettingsError, StateDamagedError, StateUnavailableError
+from cluster25.errors import StateDamagedError
+from cluster25.state.firestore_errors import errors_explained
 from cluster25.state.store import ConflictError, Page, Rejected, Stored
 
 TIMEOUT_SECONDS = 10.0
@@ -85,14 +84,14 @@ class FirestoreStore:
 
     def read(self) -> Stored | None:
         """See `Store.read`."""
-        with self._errors_explained():
+        with errors_explained(self._database):
             snapshot = self._document.get(**self._limits)
         document = snapshot.to_dict()
         return None if document is None else Stored(document, snapshot.update_time)
 
     def write(self, document: dict[str, Any], replaces: Stored | None, page: Page | None = None) -> Stored:
         """See `Store.write`."""
-        with self._errors_explained():
+        with errors_explained(self._database):
             batch = self._client.batch()
             if replaces is None:
                 batch.create(self._document, document)
@@ -121,7 +120,7 @@ class FirestoreStore:
                 .where(filter=self._name_filter("<=", names[-1]))
                 .order_by(FieldPath.document_id())
             )
-            with self._errors_explained():
+            with errors_explained(self._database):
                 found = {page.id: page.to_dict() or {} for page in self._stream(query)}
             for name in names:
                 entries = found.get(name, {}).get("entries")
@@ -135,7 +134,7 @@ class FirestoreStore:
 
     def write_page(self, page: Page) -> None:
         """See `Store.write_page`."""
-        with self._errors_explained():
+        with errors_explained(self._database):
             self._ledger.document(_page_name(page.generation, page.number)).set(
                 {"entries": page.entries}, **self._limits
             )
@@ -147,7 +146,7 @@ class FirestoreStore:
             .select([])
             .limit(BATCH_WRITES)
         )
-        with self._errors_explained():
+        with errors_explained(self._database):
             while pages := list(self._stream(query)):
                 batch = self._client.batch()
                 for page in pages:
@@ -156,7 +155,7 @@ class FirestoreStore:
 
     def add_rejected(self, rejected: list[Rejected]) -> None:
         """See `Store.add_rejected`."""
-        with self._errors_explained():
+        with errors_explained(self._database):
             for group in _batches(rejected):
                 batch = self._client.batch()
                 for one in group:
@@ -170,12 +169,12 @@ class FirestoreStore:
             .order_by("expires_at", direction=firestore.Query.DESCENDING)
             .limit(limit)
         )
-        with self._errors_explained():
+        with errors_explained(self._database):
             return [Rejected(**(found.to_dict() or {})) for found in self._stream(query)]
 
     def remove_rejected(self, rejected: list[Rejected]) -> None:
         """See `Store.remove_rejected`."""
-        with self._errors_explained():
+        with errors_explained(self._database):
             for start in range(0, len(rejected), BATCH_WRITES):
                 batch = self._client.batch()
                 for one in rejected[start : start + BATCH_WRITES]:
@@ -187,31 +186,6 @@ class FirestoreStore:
 
     def _stream(self, query: firestore.Query) -> Iterator[firestore.DocumentSnapshot[Any]]:
         yield from query.stream(**self._limits)
-
-    @contextmanager
-    def _errors_explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (exceptions.PermissionDenied, exceptions.Unauthenticated) as error:
-            raise SettingsError(
-                f"Firestore refused access to database {self._database}: {error.message}",
-                "Grant roles/datastore.user on that database to the service account this runs as.",
-            ) from error
-        except (exceptions.NotFound, exceptions.BadRequest) as error:
-            raise SettingsError(
-                f"Firestore cannot do what is asked: {error.message}",
-                "Check FIRESTORE_PROJECT, FIRESTORE_DATABASE, FIRESTORE_COLLECTION; the mode must be Native.",
-            ) from error
-        except GoogleAuthError as error:
-            raise SettingsError(
-                f"There are no usable credentials for Firestore: {error}",
-                "Attach a service account, or set GOOGLE_APPLICATION_CREDENTIALS or FIRESTORE_EMULATOR_HOST.",
-            ) from error
-        except exceptions.GoogleAPIError as error:
-            raise StateUnavailableError(
-                f"Firestore database {self._database} did not answer as it should: {error}",
-                "It is tried again with the next run; see https://status.cloud.google.com if it lasts.",
-            ) from error
 
 
 def _page_name(generation: int, number: int) -> str:

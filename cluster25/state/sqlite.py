@@ -6,36 +6,18 @@ forks, and a file that was removed or restored meanwhile is seen at once.
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cluster25.clock import to_rfc3339
 from cluster25.errors import StateDamagedError, StateUnavailableError
+from cluster25.state.sqlite_schema import prepare
 from cluster25.state.store import ConflictError, Page, Rejected, Stored
 
 BUSY_TIMEOUT_SECONDS = 10.0
-
-SCHEMA = """
-CREATE TABLE documents (connector_id TEXT PRIMARY KEY, revision INTEGER NOT NULL);
--- One row for each field of a document: text is JSON, a blob is bytes. Only what has changed is written.
-CREATE TABLE fields (
-    connector_id TEXT NOT NULL, name TEXT NOT NULL, value NOT NULL,
-    PRIMARY KEY (connector_id, name)
-);
-CREATE TABLE pages (
-    connector_id TEXT NOT NULL, generation INTEGER NOT NULL, number INTEGER NOT NULL, entries BLOB NOT NULL,
-    PRIMARY KEY (connector_id, generation, number)
-);
-CREATE TABLE rejected (
-    connector_id TEXT NOT NULL, key TEXT NOT NULL, object_id TEXT NOT NULL, reason TEXT NOT NULL,
-    run_id TEXT NOT NULL, rejected_at TEXT NOT NULL, expires_at TEXT NOT NULL, content BLOB NOT NULL,
-    PRIMARY KEY (connector_id, key)
-);
-"""
 
 
 class SqliteStore:
@@ -183,7 +165,7 @@ class SqliteStore:
             with closing(
                 sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
             ) as database:
-                _prepare(database)
+                prepare(database, BUSY_TIMEOUT_SECONDS)
                 database.execute(f"BEGIN {kind}")
                 with database:
                     yield database
@@ -200,29 +182,6 @@ class SqliteStore:
             f"The stored state {what}.",
             f"Nothing was changed in {self.location}. Restore it from a backup, or delete it to start over.",
         )
-
-
-def _prepare(database: sqlite3.Connection) -> None:
-    """Make the tables of a new file; of many processes that find it new, one does."""
-    if _schema_version(database):
-        return
-    # Switching to a write-ahead log does not wait for others as ordinary statements do.
-    for _ in range(int(BUSY_TIMEOUT_SECONDS / 0.05)):
-        with suppress(sqlite3.OperationalError):
-            database.execute("PRAGMA journal_mode = WAL")
-            break
-        time.sleep(0.05)
-    database.execute("BEGIN IMMEDIATE")
-    with database:
-        if not _schema_version(database):
-            for statement in SCHEMA.split(";"):
-                database.execute(statement)
-            database.execute("PRAGMA user_version = 1")
-
-
-def _schema_version(database: sqlite3.Connection) -> int:
-    version: tuple[int] = database.execute("PRAGMA user_version").fetchone()
-    return version[0]
 
 
 def _to_column(value: Any) -> str | bytes:
