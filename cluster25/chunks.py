@@ -60,13 +60,14 @@ class Companions:
         """Whether there is room for it; without room it is an object like any other."""
         return self._size_with(item) <= COMPANION_BYTES
 
-    def add(self, item: Item) -> None:
-        """Note that the stream has shown this, in place of an earlier version; keeps the newer of the two."""
+    def add(self, item: Item) -> bool:
+        """Attach this from now on, unless a newer version is known; returns whether that changes anything."""
         earlier = self._known.get(item.object_id)
         if earlier and earlier.modified and item.modified and item.modified < earlier.modified:
-            return
+            return False
         self._size_bytes = self._size_with(item)
         self._known[item.object_id] = item
+        return earlier is None or earlier.escaped != item.escaped
 
     def forget(self, object_id: str) -> None:
         """Attach it no more: a version of it is sent as an object like any other."""

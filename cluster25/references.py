@@ -131,9 +131,8 @@ class Assembler:
 
     def _append(self, item: Item) -> None:
         if item.is_companion and self.companions.fits(item):
-            if item.object_id in self._chunk.companions:
+            if self.companions.add(item) and item.object_id in self._chunk.companions:
                 self._cut()  # an earlier version is in this chunk, the new one goes into the next
-            self.companions.add(item)
             return
         if item.is_companion:
             self.companions.forget(item.object_id)
