@@ -11,7 +11,7 @@ from cluster25.errors import SettingsError, StateUnavailableError
 
 @contextmanager
 def errors_explained(database: str) -> Iterator[None]:
-    """Turn what Google's libraries raise into StateUnavailableError, or SettingsError when a person is needed."""
+    """Google's errors as StateUnavailableError, or as SettingsError when a person is needed."""
     try:
         yield
     except (exceptions.PermissionDenied, exceptions.Unauthenticated) as error:
