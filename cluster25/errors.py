@@ -65,6 +65,12 @@ class SourceRefusedError(ConnectorError):
     side = "source"
 
 
+class ExportTooLargeError(ConnectorError):
+    """An export went beyond what a run may read: endless, a compression bomb, or larger than was foreseen."""
+
+    side = "source"
+
+
 class SinkUnavailableError(UnavailableError):
     """OpenCTI could not be reached, was overloaded, or something in front of it answered."""
 

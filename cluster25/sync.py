@@ -5,7 +5,7 @@ push in chunks, recording each -> commit the new checkpoint, releasing the lease
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from cluster25.client import Source
@@ -22,7 +22,7 @@ from cluster25.opencti import OpenCTI
 from cluster25.plan import Plan, make_plan
 from cluster25.presence import Order, Presence
 from cluster25.run import Run, RunRequest, RunResult
-from cluster25.scan import scan_bundle
+from cluster25.scan import Batch, scan_bundle
 from cluster25.settings import Settings
 from cluster25.state.document import COMPANIONS_BYTES, Outcome, State
 from cluster25.state.held import HeldLease, ResetPendingError
@@ -173,7 +173,7 @@ class Sync:
         types = plan.question.types
         try:
             with transfer, self._source.export_indicators(types, plan.start, run.budget) as body:
-                for batch in scan_bundle(body):
+                for batch in self._scan(body):
                     transfer.take(batch)
                     after_batch()
                     if run.budget.spent:
@@ -183,6 +183,13 @@ class Sync:
             if run.budget.spent:  # then whatever broke, we broke it
                 raise _OutOfBudget from error
             raise
+
+    def _scan(self, body: Iterator[bytes]) -> Iterator[Batch]:
+        return scan_bundle(
+            body,
+            max_objects=self._settings.cluster25_max_export_objects,
+            max_bytes=self._settings.cluster25_max_export_bytes,
+        )
 
     def _dry_run(self, run: Run) -> RunResult:
         """What a run would do: reads the checkpoint and the export, changes nothing anywhere."""
