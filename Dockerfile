@@ -18,11 +18,13 @@ RUN useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nolog
 COPY --from=build /venv /venv
 COPY --from=build /connector /connector
 
+# gunicorn puts its control socket into the runtime folder; there is no home that it could use instead.
 ENV PATH=/venv/bin:$PATH \
     PORT=8080 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    STATE_SQLITE_PATH=/state/cluster25.db
+    STATE_SQLITE_PATH=/state/cluster25.db \
+    XDG_RUNTIME_DIR=/tmp
 WORKDIR /connector
 USER 10001
 VOLUME /state
