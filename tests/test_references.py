@@ -16,7 +16,7 @@ from cluster25 import references
 from cluster25.chunks import Chunk, Companions
 from cluster25.element import parse
 from cluster25.references import PLATFORM_MARKINGS, Assembler
-from cluster25.stix import REQUIRED_REFERENCES, Item, cluster25_author, complete, unescape
+from cluster25.stix import COMPANION_TYPES, REQUIRED_REFERENCES, Item, cluster25_author, complete, unescape
 from local.judgement import judge_bundles, references_of, split_bundle
 
 AUTHOR = cluster25_author()
@@ -118,7 +118,8 @@ def deliver(*contents: dict[str, Any], max_objects: int = 1_000, known: Iterable
 def streams(draw: st.DrawFn, *, circles: bool) -> list[dict[str, Any]]:
     """Objects that refer to each other, to the platform's and to what never comes, in any order.
 
-    Without circles there are only references to objects of a lower number, and only one version of each.
+    Without circles there are only references to objects of a lower number, and only one version of each. Only
+    identities come in several: circles that a later version of another object closes are not looked for.
     """
     kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=14))
     ids = [object_id(kind, number) for number, kind in enumerate(kinds)]
@@ -129,8 +130,10 @@ def streams(draw: st.DrawFn, *, circles: bool) -> list[dict[str, Any]]:
     contents = []
     for number, kind in enumerate(kinds):
         others = [*(ids if circles else ids[:number]), *absent]
+        if kind in COMPANION_TYPES:  # they refer to nothing else
+            others = [ref for ref in others if ref.startswith(tuple(COMPANION_TYPES))]
         least = 2 if kind == "relationship" else int(kind == "report")
-        for version in range(draw(st.integers(1, 2)) if circles and kind not in TIMELESS else 1):
+        for version in range(draw(st.integers(1, 3)) if circles and kind == "identity" else 1):
             refs = draw(st.lists(st.sampled_from(others), min_size=least, max_size=4, unique=True))
             if kind == "relationship":
                 refs = [ref for ref in refs if ref != ids[number]][:2] or absent[:2]
