@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -18,12 +19,21 @@ from cluster25.redaction import redact
 from cluster25.request import BODY_BYTES, parse_body
 from cluster25.run import RunRequest, RunResult
 from cluster25.settings import google_cloud_project, load_settings
+from cluster25.state.document import State
 from cluster25.state.lease import read_state, request_reset
+from cluster25.state.store import Rejected
 from cluster25.status import REJECTED_SHOWN, status_document
 
 log = logging.getLogger(__name__)
 
 Answer = tuple[int, dict[str, Any]]
+
+JSON_HEADERS = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Vary": "Accept",
+}
 
 
 @functools.cache
@@ -35,10 +45,12 @@ def connector() -> Connector:
 
 
 def cluster25_connector(request: Request) -> Response:
-    """The function: every path and method comes here. Answers JSON, whatever happens."""
+    """The function: every path and method comes here. Answers JSON, whatever happens, or the status page."""
     run_id = uuid4().hex
     with run_context(run_id, trace_of(request.headers, google_cloud_project())):
         try:
+            if _wants_page(request):
+                return _page()
             status, answer = _route(request, run_id)
         except ConnectorError as error:
             log.error("%s", error)  # noqa: TRY400 - expected failures need no stack
@@ -55,7 +67,26 @@ def cluster25_connector(request: Request) -> Response:
                 },
             }
     body = redact(json.dumps({"run_id": run_id, **answer}))
-    return Response(body, status, mimetype="application/json")
+    return Response(body, status, JSON_HEADERS)
+
+
+def _wants_page(request: Request) -> bool:
+    """Whether a browser asks for the status: JSON is for all who do not say that they prefer HTML."""
+    preferred = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    return request.path == "/" and request.method in {"GET", "HEAD"} and preferred == "text/html"
+
+
+def _page() -> Response:
+    from cluster25.page import page_headers, render_failure, render_page  # noqa: PLC0415 - runs need no page
+
+    now, status = SystemClock().now(), 200
+    try:
+        this = connector()
+        html = render_page(this.settings, *_read_status(this, now), now)
+    except ConnectorError as error:
+        log.error("%s", error)  # noqa: TRY400 - expected failures need no stack
+        html, status = render_failure(error, now), _status_of(error)
+    return Response(redact(html), status, page_headers())
 
 
 def _route(request: Request, run_id: str) -> Answer:
@@ -127,8 +158,11 @@ def _doctor(_request: Request, _run_id: str) -> Answer:
 def _status(_request: Request, _run_id: str) -> Answer:
     this = connector()
     now = this.clock.now()
-    state, rejected = read_state(this.store), this.store.read_rejected(now, REJECTED_SHOWN)
-    return 200, status_document(this.settings, state, rejected, now)
+    return 200, status_document(this.settings, *_read_status(this, now), now)
+
+
+def _read_status(this: Connector, now: datetime) -> tuple[State, list[Rejected]]:
+    return read_state(this.store), this.store.read_rejected(now, REJECTED_SHOWN)
 
 
 ROUTES: dict[str, dict[str, Callable[[Request, str], Answer]]] = {

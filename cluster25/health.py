@@ -1,10 +1,9 @@
 """Whether the connector is healthy, and why, as far as the state tells."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from cluster25.clock import to_rfc3339
 from cluster25.state.document import State
 
 SUCCESSES = frozenset({"ok", "empty", "partial"})
@@ -32,7 +31,7 @@ def health_of(state: State, interval_seconds: float, now: datetime) -> Health:
     if state.failing_since:
         return _failing(state, state.failing_since, now)
     if state.skipped_since and now - state.skipped_since > 2 * interval:
-        since = f"since {to_rfc3339(state.skipped_since)}, for {spoken(now - state.skipped_since)}"
+        since = f"since {_spoken_moment(state.skipped_since)}, for {spoken(now - state.skipped_since)}"
         return Health(
             "skipping",
             [f"Every run has been skipped {since}."],
@@ -72,9 +71,13 @@ def spoken(span: timedelta) -> str:
     return f"{large} {small} {'min' if hours < 48 else 'h'}" if small else large
 
 
+def _spoken_moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _failing(state: State, since: datetime, now: datetime) -> Health:
     failed = next((run for run in state.runs if run.outcome == "failed"), None)
-    reasons = [f"Runs have been failing since {to_rfc3339(since)}, for {spoken(now - since)}."]
+    reasons = [f"Runs have been failing since {_spoken_moment(since)}, for {spoken(now - since)}."]
     if failed is None or failed.error is None:
         return Health("failing", reasons)
     return Health("failing", [failed.error["what"], *reasons], failed.error["remedy"])

@@ -5,6 +5,7 @@ from typing import Any
 
 from cluster25 import __version__
 from cluster25.clock import to_rfc3339
+from cluster25.health import health_of
 from cluster25.settings import Settings
 from cluster25.state.document import State
 from cluster25.state.store import Rejected
@@ -15,8 +16,14 @@ REJECTED_SHOWN = 20
 def status_document(
     settings: Settings, state: State, rejected: list[Rejected], now: datetime
 ) -> dict[str, Any]:
-    """The answer to `GET /`: checkpoint, lease, runs, rejected objects, settings without secrets."""
+    """The answer to `GET /`: health, checkpoint, lease, runs, rejected objects, settings without secrets."""
+    health = health_of(state, settings.cluster25_interval_sec, now)
+    backfill = state.backfill_at(now)
     return {
+        "healthy": health.is_healthy,
+        "condition": health.condition,
+        "reasons": health.reasons,
+        "remedy": health.remedy,
         "version": __version__,
         "state_version": state.version,
         "watermark": _shown(state.watermark),
@@ -24,6 +31,7 @@ def status_document(
         "importing_since": _shown(state.start),
         "reset_pending": state.reset_pending,
         "lease": state.lease.model_dump() if state.lease_held_at(now) and state.lease else None,
+        "backfill": backfill.model_dump() if backfill else None,
         "failing_since": _shown(state.failing_since),
         "skipped_since": _shown(state.skipped_since),
         "last_run": state.last_run.model_dump() if state.last_run else None,

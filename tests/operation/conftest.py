@@ -15,6 +15,7 @@ from cluster25.state.lease import read_state
 from local.cluster25 import Cluster25
 from local.feed import Feed
 from local.opencti import OpenCTI
+from tests.operation.app import App
 
 CONNECTOR_ID = "5a1c6e0d-3f0b-4c57-9d3e-6b1f0a2c4d8e"
 CLIENT_SECRET = "canary-client-secret-3Fd"
@@ -103,3 +104,8 @@ def connector(settings: pytest.MonkeyPatch) -> Connector:
 def state(connector: Connector) -> Callable[[], State]:
     """Reads the state as it is stored at that moment."""
     return lambda: read_state(connector.store)
+
+
+@pytest.fixture
+def app(settings: pytest.MonkeyPatch) -> App:
+    return App(settings)
