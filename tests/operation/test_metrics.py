@@ -39,7 +39,7 @@ def lines(command: Command, connector: Connector, source: Cluster25) -> dict[str
 
 
 def event_counted() -> str:
-XX
+    (event,) = set(re.findall(r'jsonPayload\.event=\\?"(\w+)', ALL))
     return str(event)
 
 
