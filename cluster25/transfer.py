@@ -9,16 +9,17 @@ from typing import Self
 
 from cluster25.chunks import Chunk, Companions
 from cluster25.clock import Clock
-from cluster25.element import Parsed, UnsendableError, parse
+from cluster25.element import Parsed, UnsendableError
 from cluster25.errors import BundleTooLargeError
 from cluster25.pusher import Pusher
+from cluster25.reading import Reader, UsualIndicator
 from cluster25.references import Assembler
 from cluster25.run import Run
 from cluster25.scan import MAX_OBJECT_BYTES, Batch
 from cluster25.settings import Settings
 from cluster25.state.ledger import Entry, Ledger
 from cluster25.state.store import Rejected
-from cluster25.stix import COMPANION_TYPES, Item, cluster25_author, complete, unescape
+from cluster25.stix import COMPANION_TYPES, Item, cluster25_author, unescape
 
 log = logging.getLogger(__name__)
 
@@ -72,14 +73,15 @@ class Transfer:
         self._floor = floor
         self._tally = run.tally
         self._outlet = outlet
-        self._create_observables = settings.cluster25_create_observables
         author = cluster25_author()
-        self._author_id = author.object_id
-        self.companions = Companions([author, *(self._complete(parse(text.encode())) for text in remembered)])
+        self._reader = Reader(
+            author_id=author.object_id, create_observables=settings.cluster25_create_observables
+        )
+        self.companions = Companions([author, *(self._read(text.encode()) for text in remembered)])
         self._assembler = Assembler(
             self.companions,
             ledger.knows,
-            author_id=self._author_id,
+            author_id=author.object_id,
             max_objects=settings.cluster25_chunk_objects,
             max_bytes=settings.cluster25_chunk_bytes,
         )
@@ -105,14 +107,18 @@ class Transfer:
             self._reject(_id_in(head), head, f"it is larger than {MAX_OBJECT_BYTES} bytes")
         for raw in batch.objects:
             try:
-                self._take_object(raw)
+                full_chunks = self._take_object(raw)
             except UnsendableError as error:
                 self._reject(_id_in(raw), raw, str(error))
+            else:
+                self._hand_on(full_chunks)
+        self._account_for_held_back()
         self._keep_rejected()
 
     def finish(self) -> None:
         """The stream has ended cleanly: push the rest, and wait until it is accepted."""
         self._hand_on(self._assembler.finish())
+        self._account_for_held_back()
         while not self._pusher.is_idle:
             self._settle()
         self._keep_rejected()
@@ -124,19 +130,20 @@ class Transfer:
                 self._older_than_floor,
             )
 
-    def _take_object(self, raw: bytes) -> None:
-        parsed = parse(raw)
-        if parsed.object_type in COMPANION_TYPES and self.companions.fits(item := self._complete(parsed)):
-            self._hand_on(self._assembler.add(item))
-        elif self._is_wanted(parsed):
-            item = self._complete(parsed)
-            self._pending.add(item.digest)
-            self._hand_on(self._assembler.add(item))
-        else:
+    def _take_object(self, raw: bytes) -> list[Chunk]:
+        parsed = self._reader.parse(raw)
+        if parsed.object_type in COMPANION_TYPES:
+            item = self._reader.complete(parsed)
+            if self.companions.fits(item):
+                return self._assembler.add(item)
+        if not self._is_wanted(parsed):
             self._tally.skipped += 1
-            self._hand_on(self._assembler.show(parsed.object_id))
+            return self._assembler.show(parsed.object_id)
+        item = self._reader.complete(parsed)
+        self._pending.add(item.digest)
+        return self._assembler.add(item)
 
-    def _is_wanted(self, parsed: Parsed) -> bool:
+    def _is_wanted(self, parsed: Parsed | UsualIndicator) -> bool:
         if parsed.digest in self._ledger:
             if parsed.modified is None:  # else pruning would forget it while the source still sends it
                 self._ledger.add(parsed.digest, int(self._started_at.timestamp()))
@@ -146,13 +153,15 @@ class Transfer:
             return False
         return parsed.digest not in self._pending
 
-    def _complete(self, parsed: Parsed) -> Item:
-        return complete(parsed, author_id=self._author_id, create_observables=self._create_observables)
+    def _read(self, raw: bytes) -> Item:
+        return self._reader.complete(self._reader.parse(raw))
 
-    def _hand_on(self, chunks: list[Chunk]) -> None:
+    def _account_for_held_back(self) -> None:
         self._tally.dropped_references = self._assembler.dropped_references
         for item, reason in self._assembler.take_rejected():
             self._reject_item(item, reason)
+
+    def _hand_on(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:
             self._start(chunk)
 
