@@ -10,6 +10,7 @@ import msgspec
 from cluster25.errors import BODY_EXCERPT_CHARS, SourceRefusedError, SourceUnavailableError
 from cluster25.scan.borders import Borders
 from cluster25.scan.raw_value import RawValue
+from cluster25.transport import excerpt
 
 OVERSIZED_HEAD_BYTES = 64 * 1024
 
@@ -179,9 +180,9 @@ class Envelope:
         return _unavailable(f"is damaged at byte {place}: {byte!r} instead of {self._expected.value}")
 
     def _refused(self, reason: str) -> SourceRefusedError:
-        excerpt = self._head.decode("utf-8", "replace")[:BODY_EXCERPT_CHARS]
         return SourceRefusedError(
-            f"Cluster25 answered the export with something that is no bundle: {reason}. It begins: {excerpt}",
+            f"Cluster25 answered the export with something that is no bundle: {reason}. It begins: "
+            f"{excerpt(self._head)}",
             "Check CLUSTER25_BASE_URL, and with Cluster25 whether this account may export indicators.",
         )
 
