@@ -26,8 +26,6 @@ READ_BYTES = 1 << 18
 ANSWER_BYTES = 1 << 20
 """Answers that are read whole (tokens, GraphQL) are never longer than this."""
 
-_BOM_AND_BLANKS = b"\xef\xbb\xbf \t\r\n"
-
 T = TypeVar("T")
 
 
@@ -88,14 +86,11 @@ class Peer:
         return response
 
     def stream(self, response: requests.Response) -> Iterator[bytes]:
-        """The body, decompressed, in pieces of up to `READ_BYTES`; raises like `send` when cut, or HTML."""
+        """The body, decompressed, in pieces of up to `READ_BYTES`; raises like `send` when it is cut."""
         with self._translated():
-            pieces = response.raw.stream(READ_BYTES, decode_content=True)
-            first = next(pieces, b"")
-            if response.status_code == 200 and first.lstrip(_BOM_AND_BLANKS).startswith(b"<"):
-                raise self._html_answered()
-            yield first
-            yield from pieces
+            for piece in response.raw.stream(READ_BYTES, decode_content=True):
+                yield piece
+                self._adapter.check()  # what a bomb has left to decompress needs no socket
 
     def read(self, response: requests.Response) -> bytes:
         """The whole of a short body, then closed. Raises the unavailable error when it is cut or too long."""
@@ -161,12 +156,6 @@ class Peer:
             "OPENCTI_SSL_VERIFY (for OpenCTI) or REQUESTS_CA_BUNDLE (for any) names.",
         )
 
-    def _html_answered(self) -> UnavailableError:
-        return self.unavailable(
-            f"{self.name} answered an HTML page: something in front of it speaks in its place.",
-            f"Check {self.url_setting} and any proxy or login page before it.",
-        )
-
     def _check(self, response: requests.Response, now: datetime) -> None:
         status = response.status_code
         if status in (408, 429) or status >= 500:
@@ -181,7 +170,10 @@ class Peer:
                 f"Set {self.url_setting} to the address it really has.",
             )
         if status == 200 and "html" in response.headers.get("Content-Type", ""):
-            raise self._html_answered()
+            raise self.unavailable(
+                f"{self.name} answered an HTML page: something in front of it speaks in its place.",
+                f"Check {self.url_setting} and any proxy or login page before it.",
+            )
 
 
 def excerpt(body: bytes) -> str:

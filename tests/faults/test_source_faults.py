@@ -231,8 +231,9 @@ def test_a_secret_that_cluster25_repeats_is_not_repeated_by_us(function: Functio
         source.fault = at(path, repeat)
         answer = function.fails(500, "source")
         assert "canary" not in str(answer.document)
-    source.fault = at(EXPORT, answering(400, b"y" * 490 + CLIENT_SECRET.encode()))
-    assert "canary" not in str(function.fails(500, "source").document)
+    for status in (200, 400):
+        source.fault = at(EXPORT, answering(status, b"y" * 490 + CLIENT_SECRET.encode()))
+        assert "canary" not in str(function.fails(500, "source").document)
 
 
 @pytest.mark.parametrize("path", [TOKEN, EXPORT])
@@ -352,6 +353,22 @@ def test_an_export_cut_at_any_byte_is_an_error_after_the_objects_before_the_cut(
             error = unavailable
         assert error, f"taken for whole with {kept} of {len(BUNDLE)} bytes"
         assert [orjson.loads(one) for one in read] == objects[: len(read)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CHUNKED + b"%x\r\n%b\r\n" % (len(BUNDLE), BUNDLE),
+        CHUNKED + b"%x\r\n%b" % (len(BUNDLE) + 1, BUNDLE),
+        HEAD + b"Content-Length: %d\r\n\r\n" % (len(BUNDLE) + 1) + BUNDLE,
+    ],
+    ids=["last chunk missing", "chunk cut", "Content-Length not reached"],
+)
+def test_a_cut_after_the_last_brace_is_a_cut_too(
+    function: Function, source: Cluster25, sink: OpenCTI, answer: bytes
+) -> None:
+    source.fault = at(EXPORT, raw(answer))
+    function.fails(503, "source")
 
 
 @pytest.mark.parametrize("kept", sorted(borders()))
