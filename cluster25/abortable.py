@@ -1,5 +1,6 @@
 """HTTP transfers that another thread can end, by shutting down the sockets below them."""
 
+import errno
 import socket
 import weakref
 from typing import Any
@@ -42,6 +43,11 @@ class AbortableAdapter(HTTPAdapter):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except OSError:
                 continue  # closed meanwhile
+
+    def check(self) -> None:
+        """Raises `ConnectionAbortedError` from `abort` to `allow`."""
+        if self._aborted:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "the budget ended")
 
     def _remember(self, sock: socket.socket) -> None:
         self._sockets.add(sock)
