@@ -53,7 +53,7 @@ class _StandardError:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command. Returns the exit code; the parser itself exits with 2 for wrong usage."""
-    asked = _parser().parse_args(arguments)
+    asked = command_parser().parse_args(arguments)
     configure("info", cast("TextIO", _StandardError()))
     try:
         if asked.command == "doctor":
@@ -102,7 +102,8 @@ def _request(trigger: str, asked: argparse.Namespace, *, dry_run: bool = False) 
     return RunRequest(trigger, dry_run=parsed.dry_run, since=parsed.since, types=parsed.types)
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """What the command line understands."""
     parser = argparse.ArgumentParser(
         prog="python -m cluster25",
         description="Operate the Cluster25 connector.",
