@@ -60,6 +60,7 @@ class Assembler:
         self._chunk = Chunk()
         self._full: list[Chunk] = []
         self._in_chunks: set[str] = set()
+        self._withdrawn: set[str] = set()
         self._held_back = HeldBack()
 
     def add(self, item: Item) -> list[Chunk]:
@@ -88,12 +89,42 @@ class Assembler:
 
     def accept(self, chunk: Chunk) -> None:
         """Note that OpenCTI has the chunk, so that from now on `is_accepted` answers for its items."""
-        self._in_chunks.difference_update(item.object_id for item in chunk.items)
+        ids = {item.object_id for item in chunk.items}
+        self._in_chunks -= ids
+        self._withdrawn -= ids
         self.companions.accept(chunk.companions.values())
 
     def withdraw(self, chunk: Chunk) -> None:
         """Note that OpenCTI will never have the chunk's items."""
-        self._in_chunks.difference_update(item.object_id for item in chunk.items)
+        ids = {item.object_id for item in chunk.items}
+        self._in_chunks -= ids
+        self._withdrawn |= {object_id for object_id in ids if not self._is_accepted(object_id)}
+
+    def without_withdrawn(self, chunk: Chunk) -> Chunk:
+        """A chunk, made before others were withdrawn, without references to their items."""
+        if not self._withdrawn or self._withdrawn.isdisjoint(
+            ref for item in chunk.items for ref in item.refs
+        ):
+            return chunk
+        kept = []
+        for item in chunk.items:
+            try:
+                kept.append(self._less(item, self._withdrawn.intersection(item.refs)))
+            except UnsendableError as error:
+                self._rejected.append((item, str(error)))
+                self._in_chunks.discard(item.object_id)
+                self._withdrawn.add(item.object_id)
+        mended = self.chunk_of(kept)
+        unused = [one for key, one in chunk.companions.items() if key not in mended.companions]
+        mended.add([], unused)
+        return mended
+
+    def chunk_of(self, items: Iterable[Item]) -> Chunk:
+        """These items in a chunk of their own, with the companions they refer to."""
+        chunk = Chunk()
+        for item in items:
+            chunk.add([item], self.companions.needed(item.refs, chunk.companions))
+        return chunk
 
     def take_rejected(self) -> list[tuple[Item, str]]:
         """Items that lost a reference they mean nothing without, since the last call, with the reason."""
@@ -124,10 +155,17 @@ class Assembler:
         """Place items without what they still miss; reject those that mean nothing without it."""
         for item, missing in released:
             try:
-                self._place(without_references(item, missing, self._author_id))
-                self.dropped_references += len(missing)
+                self._place(self._less(item, missing))
             except UnsendableError as error:
                 self._rejected.append((item, str(error)))
+
+    def _less(self, item: Item, missing: set[str]) -> Item:
+        """The item without references to `missing`, counted. Raises `UnsendableError`."""
+        if not missing:
+            return item
+        less = without_references(item, missing, self._author_id)
+        self.dropped_references += len(missing)
+        return less
 
     def _append(self, item: Item) -> None:
         if item.is_companion and self.companions.fits(item):

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Self
 
 from cluster25.chunks import Chunk, Companions
@@ -22,11 +22,6 @@ from cluster25.state.store import Rejected
 from cluster25.stix import COMPANION_TYPES, Item, cluster25_author, unescape
 
 log = logging.getLogger(__name__)
-
-REJECTED_KEPT = timedelta(days=30)
-REJECTED_CONTENT_BYTES = 1_000_000
-"""With the fields around it, a rejected object stays below Firestore's 1 MiB."""
-
 
 _ID_MEMBER = re.compile(rb'"id"\s*:\s*"([a-z0-9-]{1,250}--[0-9a-fA-F-]{36})"')
 
@@ -65,7 +60,7 @@ class Transfer:
         self._rejected: list[Rejected] = []
         self._pusher = Pusher(self._deliver)
         self._pending: set[bytes] = set()
-        self._older_than_floor = 0
+        self._older_than_floor = Ledger()
         self._run_id = run.run_id
         self._clock = clock
         self._started_at = run.started_at
@@ -80,7 +75,7 @@ class Transfer:
         self.companions = Companions([author, *(self._read(text.encode()) for text in remembered)])
         self._assembler = Assembler(
             self.companions,
-            ledger.knows,
+            lambda object_id: ledger.knows(object_id) or self._older_than_floor.knows(object_id),
             author_id=author.object_id,
             max_objects=settings.cluster25_chunk_objects,
             max_bytes=settings.cluster25_chunk_bytes,
@@ -118,16 +113,16 @@ class Transfer:
     def finish(self) -> None:
         """The stream has ended cleanly: push the rest, and wait until it is accepted."""
         self._hand_on(self._assembler.finish())
-        self._account_for_held_back()
         while not self._pusher.is_idle:
             self._settle()
+        self._account_for_held_back()
         self._keep_rejected()
         if self._tally.dropped_references:
             log.warning("dropped %d references to objects that never came", self._tally.dropped_references)
         if self._older_than_floor:
             log.warning(
                 "Cluster25 sent %d objects modified before the time asked for; they were skipped",
-                self._older_than_floor,
+                len(self._older_than_floor),
             )
 
     def _take_object(self, raw: bytes) -> list[Chunk]:
@@ -136,6 +131,9 @@ class Transfer:
             item = self._reader.complete(parsed)
             if self.companions.fits(item):
                 return self._assembler.add(item)
+        if parsed.digest in self._pending:  # it comes twice; the first may be held back itself
+            self._tally.skipped += 1
+            return []
         if not self._is_wanted(parsed):
             self._tally.skipped += 1
             return self._assembler.show(parsed.object_id)
@@ -149,9 +147,9 @@ class Transfer:
                 self._ledger.add(parsed.digest, int(self._started_at.timestamp()))
             return False
         if self._floor and parsed.modified and parsed.modified < self._floor:
-            self._older_than_floor += 1
+            self._older_than_floor.add(parsed.digest, 0)
             return False
-        return parsed.digest not in self._pending
+        return True
 
     def _read(self, raw: bytes) -> Item:
         return self._reader.complete(self._reader.parse(raw))
@@ -168,7 +166,9 @@ class Transfer:
     def _start(self, chunk: Chunk) -> None:
         while not self._pusher.is_idle:
             self._settle()
-        self._pusher.start(chunk)
+        chunk = self._assembler.without_withdrawn(chunk)
+        if len(chunk):
+            self._pusher.start(chunk)
 
     def _deliver(self, chunk: Chunk) -> None:
         self._outlet.push(chunk)
@@ -197,17 +197,20 @@ class Transfer:
         """Push a chunk that was refused as too large in two halves; an object refused alone is rejected."""
         if not chunk.items:
             raise error
+        companions = dict(chunk.companions)
         if len(chunk.items) == 1:
             self._reject_item(chunk.items[0], error.what)
             self._assembler.withdraw(chunk)
-            return
-        self._assembler.max_bytes = chunk.size_bytes // 2  # what was refused once will be refused again
-        middle = len(chunk.items) // 2
-        for items in (chunk.items[:middle], chunk.items[middle:]):
-            half = Chunk()
-            for item in items:
-                half.add([item], self.companions.needed(item.refs, half.companions))
-            self._start(half)
+        else:
+            self._assembler.max_bytes = chunk.size_bytes // 2  # what was refused once will be refused again
+            middle = len(chunk.items) // 2
+            for items in (chunk.items[:middle], chunk.items[middle:]):
+                half = self._assembler.chunk_of(items)
+                companions = {key: one for key, one in companions.items() if key not in half.companions}
+                self._start(half)
+        rest = Chunk()  # companions that nothing here refers to are lost to later runs if they do not go now
+        rest.add([], companions.values())
+        self._start(rest)
 
     def _entries(self, chunk: Chunk) -> list[Entry]:
         now = int(self._started_at.timestamp())
@@ -225,12 +228,15 @@ class Transfer:
         self._reject(item.object_id, unescape(item.escaped).encode(), reason)
 
     def _reject(self, object_id: str, content: bytes, reason: str) -> None:
-        now = self._clock.now()
         log.warning("rejected %s: %s", object_id or "an object", reason)
         self._tally.rejected += 1
         self._rejected.append(
-            Rejected(
-                object_id, reason, self._run_id, now, now + REJECTED_KEPT, content[:REJECTED_CONTENT_BYTES]
+            Rejected.because(
+                reason,
+                object_id=object_id,
+                content=content,
+                run_id=self._run_id,
+                rejected_at=self._clock.now(),
             )
         )
 
