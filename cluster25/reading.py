@@ -137,7 +137,8 @@ class Reader:
         try:
             subject = subject_of(members.pattern)
             valid_from = parse_timestamp(members.valid_from, "valid_from")
-            if members.valid_until and parse_timestamp(members.valid_until, "valid_until") <= valid_from:
+            end = members.valid_until
+            if end is not UNSET and parse_timestamp(end, "valid_until") <= valid_from:
                 return None
         except (PatternError, UnsendableError):
             return None
