@@ -55,7 +55,7 @@ def received_by(sink: OpenCTI) -> set[Version]:
 
 
 class World:
-    """To be entered. `arrived_at`: what the feed offers now, and since when; `version_of`: all it ever did."""
+    """To be entered. `arrived_at`: what the feed offers now, since when; `version_of`: all it ever did."""
 
     def __init__(self, folder: Path, clock: SimulatedClock, **settings: object) -> None:
         self.clock = clock
