@@ -15,11 +15,15 @@ _ENVELOPE_BYTES = 512
 
 @dataclass
 class Chunk:
-    """`items` were exported; `companions`, by id, come along because items refer to them."""
+    """`items` were exported; `companions`, by id, come along because items refer to them.
+
+    `satisfied` has such `refs` of its items as this chunk or any platform satisfies: few, each that of many.
+    """
 
     items: list[Item] = field(default_factory=list)
     companions: dict[str, Item] = field(default_factory=dict)
     size_bytes: int = _ENVELOPE_BYTES
+    satisfied: set[tuple[str, ...]] = field(default_factory=set)
 
     def __len__(self) -> int:
         """The number of objects, companions included."""

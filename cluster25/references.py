@@ -65,8 +65,9 @@ class Assembler:
 
     def add(self, item: Item) -> list[Chunk]:
         """Take an item; returns the chunks that are full now."""
-        missing = {ref for ref in item.refs if not self._is_known(ref) and ref != item.object_id}
-        if missing:
+        if item.refs in self._chunk.satisfied:
+            self._place(item)
+        elif missing := {ref for ref in item.refs if not self._is_known(ref) and ref != item.object_id}:
             self._held_back.add(item, missing)
             while self._held_back.size_bytes > HELD_BACK_BYTES:
                 self._place_without(self._held_back.release_oldest())
@@ -83,7 +84,7 @@ class Assembler:
         """The stream has ended: returns the last chunks, with everything that was held back."""
         self._place_without(self._held_back.release_all())
         for companion in self.companions.unsent():
-            self._fill([companion.object_id], [])
+            self._fill((companion.object_id,), [])
         self._cut()
         return self._take_full()
 
@@ -145,6 +146,8 @@ class Assembler:
 
     def _arrive(self, object_id: str) -> None:
         """Append all that waited for this object and for nothing else, and what waited for those."""
+        if not self._held_back.size_bytes:
+            return
         arrived = [object_id]
         while arrived:
             for item in self._held_back.arrived(arrived.pop()):
@@ -177,15 +180,20 @@ class Assembler:
         self._fill(item.refs, [item])
         self._in_chunks.add(item.object_id)
 
-    def _fill(self, refs: Sequence[str], items: list[Item]) -> None:
+    def _fill(self, refs: tuple[str, ...], items: Sequence[Item]) -> None:
         """Add items and the companions among `refs` to the chunk, or to a new one if it has no room."""
+        if refs in self._chunk.satisfied and self._has_room_for(items):
+            self._chunk.add(items, ())
+            return
         companions = self.companions.needed(refs, self._chunk.companions)
         if not self._has_room_for([*companions, *items]):
             self._cut()
             companions = self.companions.needed(refs, ())
         self._chunk.add(items, companions)
+        if all(ref in PLATFORM_MARKINGS or ref in self._chunk.companions for ref in refs):
+            self._chunk.satisfied.add(refs)
 
-    def _has_room_for(self, added: list[Item]) -> bool:
+    def _has_room_for(self, added: Sequence[Item]) -> bool:
         size_bytes = self._chunk.size_bytes
         for item in added:
             size_bytes += len(item.escaped) + 1
@@ -199,5 +207,7 @@ class Assembler:
             self._chunk = Chunk()
 
     def _take_full(self) -> list[Chunk]:
+        if not self._full:
+            return []
         full, self._full = self._full, []
         return full
