@@ -22,7 +22,7 @@ from cluster25.transfer import Outlet, Transfer
 from local.indicators import COMPANIONS, TYPES, Draw, make_indicator
 from local.judgement import Judgement, judge_bundles
 from tests.clock import SimulatedClock
-from tests.test_references import content_of, object_id
+from tests.test_references import PLATFORM_MARKING, content_of, object_id
 
 MODIFIED = datetime(2026, 2, 1, tzinfo=UTC)
 NOW_SECONDS = int(SimulatedClock().now().timestamp())
@@ -73,7 +73,7 @@ class Import:
     remembered: list[str] = field(default_factory=list)
     clock: SimulatedClock = field(default_factory=SimulatedClock)
 
-    def run(self, objects: Iterable[Any], platform: Platform) -> Run:
+    def run(self, objects: Iterable[Any], platform: Platform, *, to_the_end: bool = True) -> Run:
         settings = Settings(
             opencti_url="http://127.0.0.1:1",
             opencti_token="token",
@@ -90,7 +90,8 @@ class Import:
         ) as transfer:
             try:
                 transfer.take(Batch(objects=raws, oversized=[]))
-                transfer.finish()
+                if to_the_end:
+                    transfer.finish()
             finally:
                 self.remembered = transfer.companions.to_remember(100_000)
         return run
@@ -129,6 +130,18 @@ def test_what_was_not_accepted_is_in_no_ledger_and_comes_again() -> None:
     assert imported.run(objects, platform).tally.skipped == len(accepted)
     rest = [found for found in platform.ids if found.startswith("indicator")]
     assert sorted(accepted + rest) == sorted(found["id"] for found in objects[2:])
+
+
+@pytest.mark.parametrize(("failing_from", "accepted"), [(2, 10), (3, 20)])
+def test_the_chunk_in_flight_when_a_run_is_cut_off_counts_if_it_was_accepted(
+    failing_from: int, accepted: int
+) -> None:
+    imported, platform = Import(chunk_objects=10), Platform(failing_from=failing_from)
+    objects = [
+        content_of("malware", number, []) | {"created_by_ref": PLATFORM_MARKING} for number in range(25)
+    ]
+    run = imported.run(objects, platform, to_the_end=False)
+    assert len(imported.ledger) == run.tally.pushed == accepted
 
 
 def test_a_new_version_is_pushed_and_an_object_that_comes_twice_is_pushed_once() -> None:
