@@ -3,6 +3,7 @@
 import logging
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import flask
@@ -13,7 +14,15 @@ from cluster25.clock import Clock
 from local.cluster25 import Cluster25
 from local.feed import Feed
 from local.opencti import OpenCTI
-from tests.faults.function import CLIENT_SECRET, CONNECTOR_ID, OPENCTI_TOKEN, ROOT, Function, NotedClock
+from tests.faults.function import (
+    CLIENT_SECRET,
+    CONNECTOR_ID,
+    OPENCTI_TOKEN,
+    ROOT,
+    Function,
+    NotedClock,
+    add_new,
+)
 
 
 @pytest.fixture(scope="session")
@@ -89,3 +98,12 @@ def function(
     for logger, level, handlers in before:
         logger.setLevel(level)
         logger.handlers[:] = handlers
+
+
+@pytest.fixture
+def imported(function: Function, source: Cluster25, clock: NotedClock) -> Function:
+    """A first run has been; since then there is something new."""
+    assert function.call().outcome == "ok"
+    clock.advance(600)
+    add_new(source, clock.now() - timedelta(seconds=60))
+    return function

@@ -1,9 +1,11 @@
 """The function as a caller sees it: HTTP in, JSON and log lines out; and faults for its peers."""
 
 import gzip
+import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -211,6 +213,18 @@ def drip(beginning: bytes) -> Fault:
         return True
 
     return answer
+
+
+@contextmanager
+def deaf() -> Iterator[str]:
+    """The URL of somebody who does not even refuse connections: the backlog is full."""
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def reset(exchange: Exchange) -> None:

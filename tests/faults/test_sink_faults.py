@@ -30,6 +30,7 @@ from tests.faults.function import (
     answering,
     asking,
     at_sink,
+    deaf,
     drip,
     everything_once,
     in_feed,
@@ -49,32 +50,21 @@ def error(code: str | None, message: str = "Something is wrong.", status: int = 
     return answering(status, orjson.dumps(answer), Content_Type="application/json")
 
 
-@pytest.fixture
-def imported(function: Function, source: Cluster25, clock: NotedClock) -> Function:
-    """A first run has been; since then there is something new."""
-    assert function.call().outcome == "ok"
-    clock.advance(600)
-    add_new(source, clock.now() - timedelta(seconds=60))
-    return function
-
-
-@BEFORE_AND_DURING
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_what_may_pass_is_503_and_the_next_call_completes(
-    function: Function, source: Cluster25, sink: OpenCTI, field: str, fault: Fault
+    function: Function, source: Cluster25, sink: OpenCTI, fault: Fault
 ) -> None:
-    sink.fault = asking(field, fault)
+    sink.fault = asking(PUSH, fault)
     function.fails(503, "sink")
     assert at_sink(sink) == set()
     everything_once(function, source, sink)
 
 
-@BEFORE_AND_DURING
 @pytest.mark.parametrize("fault", LASTING.values(), ids=LASTING)
 def test_what_needs_a_person_is_500(
-    function: Function, source: Cluster25, sink: OpenCTI, field: str, fault: Fault
+    function: Function, source: Cluster25, sink: OpenCTI, fault: Fault
 ) -> None:
-    sink.fault = asking(field, fault)
+    sink.fault = asking(PUSH, fault)
     function.fails(500, "sink")
     assert at_sink(sink) == set()
     everything_once(function, source, sink)
@@ -255,13 +245,8 @@ def test_nobody_listens(function: Function, source: Cluster25, sink: OpenCTI, cl
 
 def test_connecting_times_out(function: Function, environment: pytest.MonkeyPatch, source: Cluster25) -> None:
     environment.setattr(transport, "CONNECT_TIMEOUT_SECONDS", 0.1)
-    with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        for filler in (first, second):  # a full backlog: whoever else connects is not answered at all
-            filler.setblocking(False)
-            filler.connect_ex(deaf.getsockname())
-        environment.setenv("OPENCTI_URL", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+    with deaf() as url:
+        environment.setenv("OPENCTI_URL", url)
         function.fails(503, "sink")
 
 

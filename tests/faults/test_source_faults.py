@@ -2,7 +2,6 @@
 
 import gzip
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -32,10 +31,10 @@ from tests.faults.function import (
     TOKEN,
     Function,
     NotedClock,
-    add_new,
     answering,
     at,
     at_sink,
+    deaf,
     drip,
     everything_once,
     raw,
@@ -62,15 +61,6 @@ NO_BUNDLES = {
     "text": b'"bundle"',
     "number": b"7",
 }
-
-
-@pytest.fixture
-def imported(function: Function, source: Cluster25, clock: NotedClock) -> Function:
-    """A first run has been; since then there is something new."""
-    assert function.call().outcome == "ok"
-    clock.advance(600)
-    add_new(source, clock.now() - timedelta(seconds=60))
-    return function
 
 
 @pytest.mark.parametrize("path", [TOKEN, EXPORT])
@@ -132,13 +122,8 @@ def test_connecting_times_out(
     function: Function, environment: pytest.MonkeyPatch, sink: OpenCTI, source: Cluster25
 ) -> None:
     environment.setattr(transport, "CONNECT_TIMEOUT_SECONDS", 0.1)
-    with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        for filler in (first, second):  # a full backlog: whoever else connects is not answered at all
-            filler.setblocking(False)
-            filler.connect_ex(deaf.getsockname())
-        environment.setenv("CLUSTER25_BASE_URL", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+    with deaf() as url:
+        environment.setenv("CLUSTER25_BASE_URL", url)
         function.fails(503, "source")
 
 
