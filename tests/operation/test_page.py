@@ -19,6 +19,8 @@ from tests.operation.app import App
 from tests.operation.browser import Chromium, find_chromium
 from tests.operation.conftest import SECRETS
 
+pytestmark = pytest.mark.slow  # a browser is started for each, and no other interpreter changes what it shows
+
 AUDIT = (Path(__file__).parent / "audit.js").read_text()
 PAGES = {
     "healthy": (histories.HEALTHY, "Healthy", "The last success ended 3 min ago."),
