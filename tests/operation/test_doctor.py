@@ -15,6 +15,7 @@ from cluster25.state.document import State
 from local.cluster25 import Cluster25
 from local.loopback import Fault
 from local.opencti import OpenCTI
+from local.releases import SUPPORTED_RELEASES
 from tests.operation.conftest import OPENCTI_TOKEN, SECRETS, Command
 from tests.operation.peers import answering
 
@@ -169,6 +170,17 @@ def test_a_release_that_tells_no_rights_is_not_blamed(command: Command, sink: Op
     sink.fault = lambda exchange: b"capabilities" in exchange.body() and answering(200, refusal)(exchange)
     found = examined(command)
     assert found["OpenCTI role"][0] == "?"
+
+
+@pytest.mark.parametrize("release", SUPPORTED_RELEASES)
+def test_every_supported_release_answers(
+    command: Command, settings: pytest.MonkeyPatch, release: str
+) -> None:
+    with OpenCTI(release=release, tokens={OPENCTI_TOKEN: frozenset({"CONNECTORAPI"})}) as platform:
+        settings.setenv("OPENCTI_URL", platform.url)
+        found = examined(command)
+    assert release in found["OpenCTI"][1]
+    assert {found[subject][0] for subject in ("OpenCTI", "OpenCTI role")} == {"✓"}
 
 
 def test_a_release_that_is_too_old_is_to_be_upgraded(command: Command, settings: pytest.MonkeyPatch) -> None:
