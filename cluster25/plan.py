@@ -34,7 +34,7 @@ def make_plan(settings: Settings, state: State, now: datetime, request: RunReque
     if request.resends:
         return Plan(plan.question, plan.start, None)
     types = request.types or settings.cluster25_indicator_types
-    question = Question(base_url=settings.cluster25_base_url, types=sorted(types))
+    question = Question(base_url=settings.cluster25_base_url, types=sorted(set(types)))
     if request.since is None:
         return Plan(question, plan.start, plan.floor)
     return Plan(question, request.since, request.since)

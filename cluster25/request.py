@@ -1,14 +1,17 @@
-"""The body of a call: optional JSON that selects a run by hand or a dry run."""
+"""What a call asks for: optional JSON that selects a run by hand or a dry run; the Scheduler's tick."""
 
-from datetime import UTC, date, datetime, time
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from cluster25.clock import to_rfc3339
 from cluster25.errors import BadRequestError
-from cluster25.setting_types import IndicatorType
+from cluster25.setting_types import EARLIEST_START, IndicatorType
 
 BODY_BYTES = 64 * 1024
+TICK_CHARS = 40
 FORM = 'Send nothing, or JSON like {"dry_run": true, "since": "2026-01-31", "types": ["ipv4", "domain"]}.'
 
 
@@ -29,10 +32,12 @@ class RunBody(BaseModel):
         if not isinstance(value, str):
             raise ValueError("must be an ISO 8601 date or date-time")  # noqa: TRY004 - pydantic's way
         try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = datetime.combine(date.fromisoformat(value), time())
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            moment = _moment(value)
+        except (ValueError, OverflowError):
+            raise ValueError("must be an ISO 8601 date or date-time") from None  # pydantic would quote it
+        if moment < EARLIEST_START:
+            raise ValueError(f"must not reach back beyond {EARLIEST_START:%Y}")
+        return moment
 
 
 def parse_body(body: bytes, now: datetime) -> RunBody:
@@ -45,10 +50,35 @@ def parse_body(body: bytes, now: datetime) -> RunBody:
         asked = RunBody.model_validate_json(body)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part)[:40] for part in problem['loc']) or 'the body'}: {problem['msg']}"
+            f"{'.'.join(map(_shown, problem['loc'])) or 'the body'}: {problem['msg']}"
             for problem in error.errors(include_input=False, include_url=False)[:5]
         )
         raise BadRequestError(f"The body cannot be used: {problems}.", FORM) from None
     if asked.since and asked.since > now:
         raise BadRequestError("`since` lies in the future.", FORM)
     return asked
+
+
+def parse_tick(value: str) -> str:
+    """The Scheduler's `X-CloudScheduler-ScheduleTime` in the one form in which ticks are compared and stored.
+
+    Raises `BadRequestError` for what is no RFC 3339 time: whatever the caller liked would be stored.
+    """
+    try:
+        if len(value) > TICK_CHARS:
+            raise ValueError
+        return to_rfc3339(_moment(value))
+    except (ValueError, OverflowError):
+        raise BadRequestError(
+            "The header X-CloudScheduler-ScheduleTime holds no time.", "Leave it to Cloud Scheduler."
+        ) from None
+
+
+def _moment(value: str) -> datetime:
+    moment = datetime.fromisoformat(value)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _shown(part: object) -> str:
+    """A key of the body as an answer may repeat it: nothing in it means anything to anybody."""
+    return re.sub(r"[^\w-]", "?", str(part)[:40], flags=re.ASCII)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
-from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -14,51 +13,12 @@ from hypothesis import strategies as st
 
 from cluster25 import references
 from cluster25.chunks import Chunk, Companions
-from cluster25.element import parse
 from cluster25.references import PLATFORM_MARKINGS, Assembler
-from cluster25.stix import COMPANION_TYPES, REQUIRED_REFERENCES, Item, cluster25_author, complete, unescape
+from cluster25.stix import COMPANION_TYPES, REQUIRED_REFERENCES, Item, unescape
 from local.judgement import judge_bundles, references_of, split_bundle
+from tests.objects import AUTHOR, PLATFORM_MARKING, content_of, item_of, object_id, read
 
-AUTHOR = cluster25_author()
-PLATFORM_MARKING = min(PLATFORM_MARKINGS)
 KINDS = ("indicator", "malware", "report", "relationship", "identity", "marking-definition")
-TIMELESS = {"marking-definition"}
-
-
-def object_id(kind: str, number: int) -> str:
-    return f"{kind}--{UUID(int=number)}"
-
-
-def content_of(kind: str, number: int, refs: Iterable[str], version: int = 0) -> dict[str, Any]:
-    """An object that refers to these ids; relationships to the first two of them."""
-    content: dict[str, Any] = {
-        "type": kind,
-        "id": object_id(kind, number),
-        "name": f"{kind} {number}.{version}",
-    }
-    if kind not in TIMELESS:
-        content |= {"created": "2026-01-01T00:00:00Z", "modified": f"2026-01-01T00:00:{version:02}Z"}
-    if kind == "indicator":
-        content |= {"pattern": "[url:value = 'x']", "pattern_type": "stix"}
-    keys = iter(REQUIRED_REFERENCES.get(kind, ())) if kind == "relationship" else iter(())
-    for ref in refs:
-        if key := next(keys, None):
-            content[key] = ref
-        elif ref.startswith("identity") and "created_by_ref" not in content:
-            content["created_by_ref"] = ref
-        elif ref.startswith("marking-definition"):
-            content.setdefault("object_marking_refs", []).append(ref)
-        else:
-            content.setdefault("object_refs", []).append(ref)
-    return content
-
-
-def item_of(content: dict[str, Any]) -> Item:
-    return read(json.dumps(content))
-
-
-def read(text: str) -> Item:
-    return complete(parse(text.encode()), author_id=AUTHOR.object_id, create_observables=False)
 
 
 @dataclass

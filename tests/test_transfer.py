@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +23,9 @@ from cluster25.transfer import Outlet, Transfer
 from local.indicators import COMPANIONS, TYPES, Draw, make_indicator
 from local.judgement import Judgement, judge_bundles
 from tests.clock import SimulatedClock
-from tests.test_references import PLATFORM_MARKING, content_of, object_id
+from tests.objects import PLATFORM_MARKING, content_of, object_id
 
+SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
 MODIFIED = datetime(2026, 2, 1, tzinfo=UTC)
 NOW_SECONDS = int(SimulatedClock().now().timestamp())
 
@@ -263,6 +265,17 @@ def test_companions_that_nothing_refers_to_survive_a_chunk_that_is_too_large() -
         imported.run([unused, *large], platform)
         assert unused["id"] in platform.ids
         assert unused["id"] in {json.loads(text)["id"] for text in imported.remembered}
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample bundles are not here")
+@pytest.mark.parametrize("name", ["cytrox.stix2", "wintego_helios.stix2"])
+def test_real_bundles_go_through_in_either_order_with_every_relationship(name: str) -> None:
+    objects = json.loads((SAMPLES / name).read_bytes())["objects"]
+    for order in (objects, objects[::-1]):
+        platform = Platform()
+        tally = Import().run(order, platform).tally
+        assert (tally.pushed, tally.rejected, tally.dropped_references) == (len(objects), 0, 0)
+        assert platform.judge().sound
 
 
 def test_bad_objects_are_kept_with_their_reason_and_the_others_pass() -> None:
