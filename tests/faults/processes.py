@@ -92,6 +92,10 @@ class Call:
         """SIGKILL, SIGSTOP, SIGCONT."""
         os.kill(cast("int", self._process.pid), number)
 
+    def has_answered(self, seconds: float) -> bool:
+        """Whether it has, or has died, within so many seconds."""
+        return self._ours.poll(seconds)
+
     def answer(self, seconds: float = ANSWER_SECONDS) -> Answer | None:
         """What the function answered within so many seconds; None when the process died before it did."""
         if not self._ours.poll(seconds):

@@ -1,0 +1,91 @@
+"""A process stopped beyond its lease: once another run has taken over, it can do nothing more."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from cluster25.settings import Settings, load_settings
+from cluster25.state.lease import read_checkpoint
+from cluster25.state.opening import open_store
+from local.cluster25 import Cluster25
+from local.feed import Feed
+from local.loopback import Exchange
+from local.opencti import OpenCTI
+from tests.faults.function import asking
+from tests.faults.processes import AheadClock, Call, Request, call
+from tests.faults.world import offered_by, received_by
+
+CHUNK_OBJECTS = 50
+LEASE_SECONDS = 3
+
+
+@pytest.fixture
+def clock() -> AheadClock:
+    return AheadClock()
+
+
+@pytest.fixture
+def connector_environment(
+    source: Cluster25, environment: pytest.MonkeyPatch, either_store: str, clock: AheadClock
+) -> dict[str, str]:
+    source.feed = Feed(size=300, now=clock.now())
+    environment.setenv("CONNECTOR_LOG_LEVEL", "error")
+    environment.setenv("CLUSTER25_CHUNK_OBJECTS", str(CHUNK_OBJECTS))
+    environment.setenv("CLUSTER25_LEASE_SEC", str(LEASE_SECONDS))
+    environment.setenv("CLUSTER25_RUN_BUDGET_SEC", str(LEASE_SECONDS - 1))
+    names = {name.upper() for name in Settings.model_fields} | {"FIRESTORE_EMULATOR_HOST"}
+    return {name: value for name, value in os.environ.items() if name in names}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("its_clock", ["right", "slow"])
+def test_zombie_cannot_record_or_commit(
+    its_clock: str,
+    connector_environment: dict[str, str],
+    source: Cluster25,
+    sink: OpenCTI,
+    clock: AheadClock,
+) -> None:
+    """With a slow clock it even believes that its lease still lasts: only the fence is left to stop it."""
+    store = open_store(load_settings())
+    patient = {**connector_environment, "CLUSTER25_LEASE_SEC": "90", "CLUSTER25_RUN_BUDGET_SEC": "60"}
+    stopped_in_push = threading.Event()
+    with Call(Request(connector_environment if its_clock == "right" else patient)) as zombie:
+
+        def stop(exchange: Exchange) -> bool:
+            if len(sink.ingestion.body_sizes_bytes) == 2 and not stopped_in_push.is_set():
+                zombie.send_signal(signal.SIGSTOP)
+                stopped_in_push.set()
+            return False
+
+        sink.fault = asking("stixBundlePush", stop)
+        zombie.begin()
+        assert stopped_in_push.wait(60)
+        fence = read_checkpoint(store)[0].fence
+        if its_clock == "right":
+            time.sleep(LEASE_SECONDS)
+        else:
+            clock.advance(90)
+
+        other = call(Request(patient, clock.ahead_seconds))
+        assert other.outcome == "ok"
+        state, ledger = read_checkpoint(store)
+        assert state.fence == fence + 1
+
+        zombie.send_signal(signal.SIGCONT)
+        answer = zombie.answer()
+        assert answer is not None
+        assert (answer.status, answer.outcome) == (503, "failed")
+        assert "no longer holds its lease" in answer.error["what"]
+
+    state_after, ledger_after = read_checkpoint(store)
+    assert state_after == state
+    assert list(ledger_after.pack(1 << 20)) == list(ledger.pack(1 << 20))
+    assert received_by(sink) == offered_by(source.feed)
+    assert sink.ingestion.sent_twice <= CHUNK_OBJECTS
+    shown = sink.connectors.by_id[connector_environment["CONNECTOR_ID"]].state
+    assert shown is not None
+    assert other.watermark in shown
