@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pycti.utils.opencti_stix2_splitter import OPENCTI_EXTENSION
 from stix2.parsing import parse as parse_stix
 
 from cluster25.element import NESTED_LEVELS, UnsendableError, parse
@@ -108,7 +109,7 @@ ODD_MEMBERS = st.fixed_dictionaries(
             ),
             "kill_chain_phases": st.lists(VALUES | st.just({"kill_chain_name": "x", "phase_name": "y"})),
             "extensions": st.dictionaries(
-                st.just("extension-definition--ea279b3e-5c71-4632-ac08-831c66a786ba"),
+                st.just(OPENCTI_EXTENSION),
                 VALUES | st.fixed_dictionaries({"id": VALUES}),
             ),
             "x_opencti_id": st.just(UUID),
@@ -211,6 +212,11 @@ def test_patterns_of_other_languages_are_left_to_the_platform(language: str) -> 
     assert item_of(other).counted_as == "indicator"
 
 
+def test_observed_data_of_stix_2_0_carries_its_objects_itself() -> None:
+    observed = {"type": "observed-data", "id": f"observed-data--{UUID}", "objects": {"0": {"type": "file"}}}
+    assert sent(observed) == observed
+
+
 def test_only_what_has_an_author_in_stix_gets_one() -> None:
     assert sent(without(INDICATOR, "created_by_ref"))["created_by_ref"] == AUTHOR_ID
     assert sent(RELATIONSHIP)["created_by_ref"] == AUTHOR_ID
@@ -276,7 +282,10 @@ def test_valid_from_is_taken_from_created_or_else_from_modified() -> None:
         ({**INDICATOR, "external_references": ["https://a.example"]}, "external_references"),
         ({**INDICATOR, "kill_chain_phases": {"phase_name": "x"}}, "kill_chain_phases"),
         ({**INDICATOR, "extensions": ["x"]}, "extensions"),
+        ({**INDICATOR, "extensions": {OPENCTI_EXTENSION: "x"}}, "extension"),
+        ({**INDICATOR, "extensions": {OPENCTI_EXTENSION: {"id": ["x"]}}}, "extension"),
         ({**INDICATOR, "x_opencti_id": ["x"]}, "x_opencti_id"),
+        ({"type": "observed-data", "id": f"observed-data--{UUID}"}, "object_refs"),
         ([], "no JSON object"),
         (None, "no JSON object"),
     ],

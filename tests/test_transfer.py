@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -76,7 +76,14 @@ class Import:
     remembered: list[str] = field(default_factory=list)
     clock: SimulatedClock = field(default_factory=SimulatedClock)
 
-    def run(self, objects: Iterable[Any], platform: Platform, *, to_the_end: bool = True) -> Run:
+    def run(
+        self,
+        objects: Iterable[Any],
+        platform: Platform,
+        *,
+        oversized: Sequence[bytes] = (),
+        to_the_end: bool = True,
+    ) -> Run:
         settings = Settings(
             opencti_url="http://127.0.0.1:1",
             opencti_token="token",
@@ -92,7 +99,7 @@ class Import:
             settings, self.clock, run, self.ledger, self.floor, self.remembered, outlet
         ) as transfer:
             try:
-                transfer.take(Batch(objects=raws, oversized=[]))
+                transfer.take(Batch(objects=raws, oversized=list(oversized)))
                 if to_the_end:
                     transfer.finish()
             finally:
@@ -255,6 +262,11 @@ def test_an_object_refused_alone_is_rejected_with_what_means_nothing_without_it(
         assert platform.judge().dangling == []
 
 
+def test_a_platform_that_takes_not_even_the_companions_fails_the_run() -> None:
+    with pytest.raises(BundleTooLargeError):
+        Import().run(COMPANIONS, Platform(limit_bytes=100))
+
+
 def test_companions_that_nothing_refers_to_survive_a_chunk_that_is_too_large() -> None:
     unused = content_of("identity", 1, [])
     for number_of_objects in (1, 20):
@@ -303,3 +315,12 @@ def test_bad_objects_are_kept_with_their_reason_and_the_others_pass() -> None:
         assert (kept.run_id, kept.rejected_at) == ("run-1", SimulatedClock().now())
         assert kept.expires_at - kept.rejected_at == timedelta(days=30)
     assert platform.kept[0].object_id == object_id("indicator", 7)
+
+
+def test_what_the_scanner_found_too_large_is_kept_by_its_head() -> None:
+    head = b'{"type":"report","id":"%b","x":"' % object_id("report", 1).encode()
+    imported, platform = Import(), Platform()
+    imported.run([indicator(1)], platform, oversized=[head])
+    (kept,) = platform.kept
+    assert (kept.object_id, kept.content) == (object_id("report", 1), head)
+    assert "larger" in kept.reason
