@@ -1,6 +1,7 @@
 """The HTTP edge: functions-framework hands every request to `cluster25_connector`."""
 
 import functools
+import io
 import json
 import logging
 import sys
@@ -16,7 +17,7 @@ from cluster25.connector import Connector
 from cluster25.errors import BadRequestError, ConnectorError
 from cluster25.logs import configure, run_context, trace_of
 from cluster25.redaction import redact
-from cluster25.request import BODY_BYTES, parse_body
+from cluster25.request import BODY_BYTES, FORM, parse_body, parse_tick
 from cluster25.run import RunRequest, RunResult
 from cluster25.settings import google_cloud_project, load_settings
 from cluster25.state.document import State
@@ -49,6 +50,7 @@ def cluster25_connector(request: Request) -> Response:
     run_id = uuid4().hex
     with run_context(run_id, trace_of(request.headers, google_cloud_project())):
         try:
+            _bound_body(request)
             if _wants_page(request):
                 return _page()
             status, answer = _route(request, run_id)
@@ -68,6 +70,18 @@ def cluster25_connector(request: Request) -> Response:
             }
     body = redact(json.dumps({"run_id": run_id, **answer}))
     return Response(body, status, JSON_HEADERS)
+
+
+def _bound_body(request: Request) -> None:
+    """Leave no more of the body than tells that it is too long: functions-framework would read all of it."""
+    stream, request.stream = request.stream, io.BytesIO()
+    try:
+        body = stream.read(BODY_BYTES + 1)
+    except Exception as error:  # each server has errors of its own for what it cannot read
+        raise BadRequestError(f"The body cannot be read ({type(error).__name__}).", FORM) from error
+    if len(body) < min(request.content_length or 0, BODY_BYTES + 1):
+        raise BadRequestError("The body is shorter than its Content-Length.", FORM)
+    request.stream = io.BytesIO(body)
 
 
 def _wants_page(request: Request) -> bool:
@@ -96,6 +110,8 @@ def _route(request: Request, run_id: str) -> Answer:
     handler = methods.get(request.method)
     if handler is None:
         return 405, _refusal("This path does not take this method.", f"It takes {', '.join(methods)}.")
+    if request.query_string and request.method == "POST":  # a dry run asked for so would be a real one
+        return 400, _refusal("No call takes a query.", FORM)
     return handler(request, run_id)
 
 
@@ -114,14 +130,13 @@ def _loop() -> int:
 
 
 def _run(request: Request, run_id: str) -> Answer:
-    if (request.content_length or 0) > BODY_BYTES:
-        raise BadRequestError(f"The body is longer than {BODY_BYTES} bytes.", "A run needs no body at all.")
     this = connector()
     asked = parse_body(request.get_data(), this.clock.now())
     scheduled = request.headers.get("X-CloudScheduler") == "true"
+    tick = request.headers.get("X-CloudScheduler-ScheduleTime")
     run_request = RunRequest(
         trigger="scheduler" if scheduled else "call",
-        tick=request.headers.get("X-CloudScheduler-ScheduleTime") if scheduled else None,
+        tick=parse_tick(tick) if scheduled and tick else None,
         dry_run=asked.dry_run,
         since=asked.since,
         types=asked.types,

@@ -42,10 +42,10 @@ class RunBody(BaseModel):
 
 def parse_body(body: bytes, now: datetime) -> RunBody:
     """What a call asks for. Raises `BadRequestError` for anything that is not clearly a question."""
-    if not body.strip():
-        return RunBody()
     if len(body) > BODY_BYTES:
         raise BadRequestError(f"The body is longer than {BODY_BYTES} bytes.", FORM)
+    if not body.strip():
+        return RunBody()
     try:
         asked = RunBody.model_validate_json(body)
     except ValidationError as error:

@@ -19,7 +19,7 @@ from cluster25.clock import SystemClock
 IndicatorType = Literal["ipv4", "domain", "md5", "sha1", "sha256", "url", "email", "ipv6", "filename"]
 INDICATOR_TYPES: tuple[IndicatorType, ...] = get_args(IndicatorType)
 
-_EARLIEST_START = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _connector_id(value: str) -> str:
@@ -114,8 +114,8 @@ def _import_start(value: object) -> datetime | timedelta:
     age = start if isinstance(start, timedelta) else now - start
     if age < timedelta():
         raise ValueError("must not lie in the future")
-    if age > now - _EARLIEST_START:
-        raise ValueError(f"must not reach back beyond {_EARLIEST_START:%Y}")
+    if age > now - EARLIEST_START:
+        raise ValueError(f"must not reach back beyond {EARLIEST_START:%Y}")
     return start
 
 

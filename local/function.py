@@ -24,14 +24,14 @@ class FunctionProcess:
     """Runs `main.py` from `__enter__`, which waits until it answers, to `__exit__`, which ends it.
 
     `environment` is all the environment it gets; relative paths and `config.yml` are looked up in `folder`;
-    what it prints goes to the file `log`.
+    what it prints goes to the file `log`; it listens on `port` of 127.0.0.1.
     """
 
     def __init__(self, environment: Mapping[str, str], folder: Path, log: Path) -> None:
         self._environment = dict(environment)
         self._folder = folder
         self._log = log
-        self._port = _free_port()
+        self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy for the world outside is none for this process
@@ -39,7 +39,7 @@ class FunctionProcess:
     def __enter__(self) -> Self:
         """Start. Raises `RuntimeError` with the end of the log when it does not come up."""
         command = [sys.executable, "-m", "functions_framework", "--target", "cluster25_connector"]
-        command += ["--source", str(ROOT / "main.py"), "--host", "127.0.0.1", "--port", str(self._port)]
+        command += ["--source", str(ROOT / "main.py"), "--host", "127.0.0.1", "--port", str(self.port)]
         with self._log.open("wb") as log:
             # A session of its own: Ctrl-C is for the demo, which then ends this process in good order.
             self._process = subprocess.Popen(  # noqa: S603 (our own program)
@@ -62,6 +62,12 @@ class FunctionProcess:
     ) -> None:
         """End the process and its workers: in good order when they are idle, else by force."""
         self._stop()
+
+    @property
+    def pid(self) -> int:
+        """Of the server; it leads a session of its own, to which its workers belong."""
+        assert self._process is not None  # noqa: S101
+        return self._process.pid
 
     def call(self, path: str = "/", body: dict[str, Any] | None = None) -> dict[str, Any]:
         """`POST` and the JSON answer, whatever its status. Raises `RuntimeError` when there is none."""
@@ -95,7 +101,7 @@ class FunctionProcess:
         self._process.wait()
 
     def _url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self._port}{path}"
+        return f"http://127.0.0.1:{self.port}{path}"
 
     def _end_of_log(self) -> str:
         return f"The end of its log:\n{self._log.read_text(errors='replace')[-3000:]}"
