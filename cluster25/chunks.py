@@ -38,11 +38,12 @@ class Chunk:
             self.items.append(item)
             self.size_bytes += len(item.escaped) + 1
 
-    def escaped_bundle(self) -> bytes:
-        """The bundle, companions first, as it stands inside the JSON string that a push carries."""
+    def escaped_bundle(self) -> list[bytes]:
+        """The bundle, companions first, as it stands inside the JSON string that a push carries, in parts."""
         start = escape(f'{{"type":"bundle","id":"bundle--{uuid4()}","objects":[')
-        objects = [item.escaped for item in (*self.companions.values(), *self.items)]
-        return b"".join((start, b",".join(objects), escape("]}")))
+        objects = (item.escaped for item in (*self.companions.values(), *self.items))
+        with_commas = [part for escaped in objects for part in (b",", escaped)]
+        return [start, *with_commas[1:], escape("]}")]
 
 
 class Companions:

@@ -17,7 +17,7 @@ from cluster25.clock import Budget
 from cluster25.errors import BundleTooLargeError, SinkRefusedError, SinkUnavailableError
 from cluster25.graphql import ROLE_REMEDY, read_data
 from cluster25.settings import Settings
-from cluster25.transport import Peer, excerpt
+from cluster25.transport import Body, Peer, excerpt
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +29,6 @@ PING = """mutation Ping($id: ID!, $state: String, $info: ConnectorInfoInput) {
     connector_state
     connector_queue_details { messages_size }
   }
-}"""
-WORK_ADD = (
-    "mutation Add($id: String!, $name: String) { workAdd(connectorId: $id, friendlyName: $name) { id } }"
-)
-WORK_END = """mutation End($id: ID!, $message: String, $inError: Boolean) {
-  workEdit(id: $id) { toProcessed(message: $message, inError: $inError) }
 }"""
 PUSH = "mutation Push($id: String!, $bundle: String!) { stixBundlePush(connectorId: $id, bundle: $bundle) }"
 ADD_WORK = (
@@ -159,23 +153,16 @@ class OpenCTI:
         queue = connector.connector_queue_details or _Queue()
         return Pong(connector.connector_state, queue.messages_size or 0.0)
 
-    def push(self, escaped_bundle: bytes, budget: Budget) -> None:
+    def push(self, escaped_bundle: list[bytes], budget: Budget) -> None:
         """Put a bundle into the ingestion queue; when this returns, OpenCTI has accepted it.
 
-        `escaped_bundle` is the bundle's JSON, escaped to stand inside a JSON string. No work is named: the
-        platform makes one itself, and only then are its counters right. Raises `BundleTooLargeError` for 413.
+        `escaped_bundle` is the bundle's JSON in parts, escaped to stand inside a JSON string. No work is
+        named: the platform makes one itself, and only then are its counters right. Raises
+        `BundleTooLargeError` for 413.
         """
-        body = b"".join(
-            (
-                b'{"query":',
-                orjson.dumps(PUSH),
-                b',"variables":{"id":',
-                orjson.dumps(str(self._settings.connector_id)),
-                b',"bundle":"',
-                escaped_bundle,
-                b'"}}',
-            )
-        )
+        query, connector_id = orjson.dumps(PUSH), orjson.dumps(str(self._settings.connector_id))
+        start = b'{"query":%b,"variables":{"id":%b,"bundle":"' % (query, connector_id)
+        body = Body([start, *escaped_bundle, b'"}}'])
         if not self._post(body, _Pushed, budget).accepted:
             raise SinkUnavailableError(
                 "OpenCTI answered a push without an error, but did not accept it.",
@@ -192,11 +179,11 @@ class OpenCTI:
     def _query(self, document: str, variables: dict[str, Any], answers: type[T], budget: Budget) -> T:
         return self._post(orjson.dumps({"query": document, "variables": variables}), answers, budget)
 
-    def _post(self, body: bytes, answers: type[T], budget: Budget) -> T:
+    def _post(self, body: bytes | Body, answers: type[T], budget: Budget) -> T:
         with self._peer.bounded(budget):
             return self._peer.retry(budget, lambda: self._post_once(body, answers, budget))
 
-    def _post_once(self, body: bytes, answers: type[T], budget: Budget) -> T:
+    def _post_once(self, body: bytes | Body, answers: type[T], budget: Budget) -> T:
         response = self._peer.send(
             "POST",
             self._client.api_url,

@@ -28,6 +28,24 @@ ANSWER_BYTES = 1 << 20
 
 T = TypeVar("T")
 
+PARTS_PER_SEND = 128
+
+
+class Body:
+    """A request's body in parts, sent with its length and never copied as a whole: copies are dear."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        """The number of bytes."""
+        return sum(map(len, self._parts))
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes, in pieces that are each worth a system call."""
+        for start in range(0, len(self._parts), PARTS_PER_SEND):
+            yield b"".join(self._parts[start : start + PARTS_PER_SEND])
+
 
 class Peer:
     """One service spoken to over HTTP: its name in messages, its error classes, its session.

@@ -19,7 +19,7 @@ def test_a_chunk_is_a_bundle_as_a_string_within_json_and_no_larger_than_it_says(
     contents = [content_of("malware", number, []) | {"x": text} for number, text in enumerate(texts)]
     chunk = Chunk()
     chunk.add(map(item_of, contents), [identity(1)])
-    body = b'{"bundle":"' + chunk.escaped_bundle() + b'"}'
+    body = b'{"bundle":"' + b"".join(chunk.escaped_bundle()) + b'"}'
     bundle = json.loads(json.loads(body)["bundle"])
     assert bundle["type"] == "bundle"
     assert bundle["id"].startswith("bundle--")

@@ -96,7 +96,7 @@ def test_a_ping_of_a_connector_that_was_deleted(platform: Platform, budget: Budg
 def test_a_bundle_arrives_as_it_was_and_in_a_work_of_its_own(platform: Platform, budget: Budget) -> None:
     sink = connect(platform.url)
     sink.register(budget)
-    sink.push(escape(BUNDLE), budget)
+    sink.push([escape(BUNDLE)], budget)
     platform.run_workers()
     (pushed,) = platform.ingestion.pushed
     assert pushed.bundle == BUNDLE
@@ -122,7 +122,7 @@ def test_413_is_an_error_of_its_own(budget: Budget) -> None:
         sink = connect(platform.url)
         sink.register(budget)
         with pytest.raises(BundleTooLargeError, match="413"):
-            sink.push(b"x" * 2_000, budget)
+            sink.push([b"x" * 2_000], budget)
 
 
 def test_every_request_carries_the_token_and_nothing_unasked_for_is_asked(budget: Budget) -> None:

@@ -58,7 +58,7 @@ class Delivery:
     @property
     def objects(self) -> list[list[dict[str, Any]]]:
         """The objects of every bundle."""
-        return [json.loads(unescape(chunk.escaped_bundle()))["objects"] for chunk in self.chunks]
+        return [json.loads(unescape(b"".join(chunk.escaped_bundle())))["objects"] for chunk in self.chunks]
 
     @property
     def ids(self) -> list[list[str]]:
@@ -319,7 +319,7 @@ def test_chunks_keep_to_their_bytes_unless_one_object_alone_has_more() -> None:
     delivery = deliver(*(content_of("malware", n, []) | {"x": "x" * size} for n, size in enumerate(sizes)))
     assert [len(chunk.items) for chunk in delivery.chunks] == [3, 1, 1, 1]
     for chunk in delivery.chunks:
-        assert len(chunk.escaped_bundle()) <= chunk.size_bytes
+        assert sum(map(len, chunk.escaped_bundle())) <= chunk.size_bytes
         assert chunk.size_bytes <= 1 << 20 or len(chunk.items) == 1
 
 

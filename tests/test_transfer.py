@@ -47,7 +47,7 @@ class Platform:
     kept: list[Rejected] = field(default_factory=list)
 
     def push(self, chunk: Chunk) -> None:
-        body = chunk.escaped_bundle()
+        body = b"".join(chunk.escaped_bundle())
         if len(body) > self.limit_bytes:
             raise BundleTooLargeError("OpenCTI answered 413.", "Smaller chunks.")
         if len(self.bundles) + 1 >= self.failing_from:
