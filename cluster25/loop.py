@@ -3,7 +3,8 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from uuid import uuid4
 
@@ -55,16 +56,23 @@ class Loop:
 
     def _attempt(self, call: Callable[[Sync, str], object]) -> None:
         run_id = uuid4().hex
+        with run_context(run_id):
+            try:
+                with self._stoppable() as sync:
+                    call(sync, run_id)
+            except Exception:
+                log.exception("an unexpected error ended the call; the next one is made all the same")
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[Sync]:
         sync = self._connector.sync()
         self._under_way.append(sync)
         if self._stopping.is_set():  # `stop` may have come before it could see this one
             sync.stop()
-        with run_context(run_id):
-            try:
-                call(sync, run_id)
-            except Exception:
-                log.exception("an unexpected error ended the call; the next one is made all the same")
-        self._under_way.remove(sync)
+        try:
+            yield sync
+        finally:
+            self._under_way.remove(sync)
 
     def _run(self, sync: Sync, run_id: str) -> None:
         sync.run(run_id, RunRequest("loop"))
