@@ -14,12 +14,16 @@ import msgspec
 import orjson
 from msgspec import UNSET, UnsetType
 
-from cluster25.element import NESTED_LEVELS, Parsed, UnsendableError, parse, parse_timestamp
+from cluster25.element import Parsed, UnsendableError, parse, parse_timestamp
 from cluster25.patterns import PatternError, subject_of
 from cluster25.state.ledger import digest_of
 from cluster25.stix import Item, complete, escape
 
 LEARNED_KEYS = 64
+
+_Scalar = str | bool | float | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None
+_Learned = _Scalar | list[_Scalar] | dict[str, _Scalar | list[_Scalar]]
+"""What is learned must be read as a whole: of other values msgspec looks at the syntax only."""
 
 _ID = re.compile(r"indicator--[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LOOKED_AT = ("_ref", "extensions", "x_opencti_id")
@@ -97,12 +101,10 @@ class Reader:
         try:
             members = self._decoder.decode(raw)
             modified = parse_timestamp(members.modified, "modified")
-            for name in self._learned.values():
-                _check_learned(getattr(members, name))
             if _ID.fullmatch(members.id):
                 digest = digest_of(members.id, members.modified)
                 return UsualIndicator(members.id, digest, modified, members, raw)
-        except (ValueError, RecursionError):  # the former are msgspec's and orjson's errors, and ours
+        except (ValueError, RecursionError):  # the former are msgspec's errors, and ours
             pass
         parsed = parse(raw)
         if parsed.object_type == "indicator":
@@ -158,20 +160,11 @@ class Reader:
         )
 
 
-def _check_learned(member: msgspec.Raw) -> None:
-    """Raises `ValueError` where `parse` would: msgspec has looked at the member's syntax only."""
-    value = bytes(member)
-    if value.count(b"[") + value.count(b"{") >= NESTED_LEVELS:
-        raise ValueError
-    orjson.loads(value)
-
-
 def _with_learned(keys: dict[str, str]) -> type[_Members]:
     """`_Members` with more keys, each with the name of an attribute: it may be no identifier itself."""
-    absent = msgspec.Raw(b"null")
     learned = msgspec.defstruct(
         "_MembersAndLearned",
-        [(name, msgspec.Raw, absent) for name in keys.values()],
+        [(name, _Learned, None) for name in keys.values()],
         bases=(_Members,),
         rename={name: key for key, name in keys.items()},
         gc=False,
