@@ -16,7 +16,7 @@ FAILURES = 5
 """So many failed runs in a row end a backfill; the same command goes on where it ended."""
 
 
-class Backfill:
+class BackfillRuns:
     """The runs, with what they did so far; `run` in one thread, the rest from any."""
 
     _sync: Sync | None = None

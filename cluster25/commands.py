@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from uuid import uuid4
 
-from cluster25.backfill import Backfill
+from cluster25.backfill import BackfillRuns
 from cluster25.clock import to_rfc3339
 from cluster25.connector import Connector
 from cluster25.doctor import examine
@@ -54,7 +54,7 @@ def run(connector: Connector, request: RunRequest) -> int:
 
 def backfill(connector: Connector, request: RunRequest) -> int:
     """Runs by hand until everything is there."""
-    runs = Backfill(connector, request)
+    runs = BackfillRuns(connector, request)
     result = attend(runs.run, runs.stop, runs.describe)
     say(f"{runs.pushed} objects pushed by the backfill; the last run:")
     code = _report(result)

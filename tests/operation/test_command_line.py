@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cluster25.backfill import Backfill
+from cluster25.backfill import BackfillRuns
 from cluster25.clock import SystemClock
 from cluster25.connector import Connector
 from cluster25.run import RunRequest
@@ -175,7 +175,7 @@ def test_a_backfill_takes_as_many_runs_as_it_needs_and_leaves_the_watermark(
 
 def test_a_backfill_waits_for_the_lease(connector: Connector, sink: OpenCTI) -> None:
     acquire(connector.store, connector.clock, "the-other", 2)
-    runs = Backfill(connector, LONG_AGO, wait_seconds=0.1)
+    runs = BackfillRuns(connector, LONG_AGO, wait_seconds=0.1)
     assert runs.run().outcome == "ok"
     assert runs.pushed == sink.ingestion.distinct() == FEED_SIZE
 
@@ -186,7 +186,7 @@ def test_a_backfill_gives_up_when_it_cannot_go_on(
 ) -> None:
     settings.setenv("CLUSTER25_RUN_BUDGET_SEC", "1")
     source.fault = answering(status)
-    result = Backfill(Connector.of(load_settings(), SystemClock()), LONG_AGO, wait_seconds=0.01).run()
+    result = BackfillRuns(Connector.of(load_settings(), SystemClock()), LONG_AGO, wait_seconds=0.01).run()
     assert result.error is not None
     assert source.requests.total() >= requests
     assert len(result.state.runs) == requests
