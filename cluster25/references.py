@@ -10,6 +10,7 @@ Known is: one of the markings every platform has; a companion; an object that Op
 as the ledger goes back; an object in this chunk or one before it, since chunks are pushed in order.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from cluster25.chunks import Chunk, Companions
@@ -59,7 +60,7 @@ class Assembler:
         self._rejected: list[tuple[Item, str]] = []
         self._chunk = Chunk()
         self._full: list[Chunk] = []
-        self._in_chunks: set[str] = set()
+        self._in_chunks: Counter[str] = Counter()  # an object's versions each come in a chunk of their own
         self._withdrawn: set[str] = set()
         self._held_back = HeldBack()
 
@@ -88,17 +89,22 @@ class Assembler:
         self._cut()
         return self._take_full()
 
+    def flush(self) -> list[Chunk]:
+        """Returns the chunk begun, full or not."""
+        self._cut()
+        return self._take_full()
+
     def accept(self, chunk: Chunk) -> None:
         """Note that OpenCTI has the chunk, so that from now on `is_accepted` answers for its items."""
         ids = {item.object_id for item in chunk.items}
-        self._in_chunks -= ids
+        self._leave_chunk(ids)
         self._withdrawn -= ids
         self.companions.accept(chunk.companions.values())
 
     def withdraw(self, chunk: Chunk) -> None:
         """Note that OpenCTI will never have the chunk's items."""
         ids = {item.object_id for item in chunk.items}
-        self._in_chunks -= ids
+        self._leave_chunk(ids)
         self._withdrawn |= {object_id for object_id in ids if not self._is_accepted(object_id)}
 
     def without_withdrawn(self, chunk: Chunk) -> Chunk:
@@ -113,7 +119,7 @@ class Assembler:
                 kept.append(self._less(item, self._withdrawn.intersection(item.refs)))
             except UnsendableError as error:
                 self._rejected.append((item, str(error)))
-                self._in_chunks.discard(item.object_id)
+                self._leave_chunk([item.object_id])
                 self._withdrawn.add(item.object_id)
         mended = self.chunk_of(kept)
         unused = [one for key, one in chunk.companions.items() if key not in mended.companions]
@@ -126,6 +132,12 @@ class Assembler:
         for item in items:
             chunk.add([item], self.companions.needed(item.refs, chunk.companions))
         return chunk
+
+    def _leave_chunk(self, object_ids: Iterable[str]) -> None:
+        for object_id in object_ids:
+            self._in_chunks[object_id] -= 1
+            if self._in_chunks[object_id] < 1:
+                del self._in_chunks[object_id]
 
     def take_rejected(self) -> list[tuple[Item, str]]:
         """Items that lost a reference they mean nothing without, since the last call, with the reason."""
@@ -178,7 +190,7 @@ class Assembler:
         if item.is_companion:
             self.companions.forget(item.object_id)
         self._fill(item.refs, [item])
-        self._in_chunks.add(item.object_id)
+        self._in_chunks[item.object_id] += 1
 
     def _fill(self, refs: tuple[str, ...], items: Sequence[Item]) -> None:
         """Add items and the companions among `refs` to the chunk, or to a new one if it has no room."""

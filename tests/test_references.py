@@ -277,6 +277,16 @@ def test_two_versions_of_an_object_never_share_a_bundle() -> None:
     assert [len(chunk.items) for chunk in delivery.chunks] == [1, 1]
 
 
+def test_versions_keep_apart_also_when_an_earlier_chunk_is_accepted_late() -> None:
+    delivery = Delivery()
+    first, second, third = (item_of(content_of("indicator", 1, [], version)) for version in range(3))
+    delivery.assembler.add(first)
+    in_flight = delivery.assembler.add(second)
+    delivery.push(in_flight)
+    delivery.of([third])
+    assert [len(chunk.items) for chunk in delivery.chunks] == [1, 1, 1]
+
+
 def test_what_is_remembered_is_what_was_accepted_and_is_not_sent_again_for_itself() -> None:
     author, marking = object_id("identity", 1), object_id("marking-definition", 2)
     stream = [
