@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test suite check format lock clean
+.PHONY: help run test suite fuzz check format lock clean
 .DELETE_ON_ERROR:
 .PRECIOUS: .venv-%/.installed
 .NOTPARALLEL:
@@ -42,6 +42,11 @@ pycti-suite-%: .venv-pycti-%/.installed
 	        tests/test_opencti.py tests/test_stix.py tests/test_references.py; \
 	fi
 
+fuzz: .venv-fuzz/.installed ## CASES=200000 mutated exports through the connector; what it finds lies in .fuzz, for fuzz/corpus
+	@mkdir -p .fuzz/corpus
+	@.venv-fuzz/bin/python -m fuzz.export -runs=$(or $(CASES),200000) -max_len=25000 -timeout=20 -rss_limit_mb=1024 \
+	    -artifact_prefix=.fuzz/ -print_final_stats=1 .fuzz/corpus fuzz/corpus
+
 check: .venv/.installed ## Lint, formatting, types, shell scripts, Terraform's formatting (where terraform is installed)
 	@echo "== ruff"
 	@$(BIN)/ruff check --quiet
@@ -66,18 +71,22 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-e
 lock: .venv/.installed ## Pin, with hashes, what requirements.in and requirements-dev.in ask for
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+	@$(LOCK) -c requirements.txt fuzz/requirements.in -o fuzz/requirements.txt
 	@set -e; for release in $(PYCTI_RELEASES); do \
 	    sed "s/^pycti==.*/pycti==$$release/; /^-r /d" requirements.in requirements-dev.in \
 	        | $(LOCK) - -o tests/pycti/$$release.txt; \
 	done
 
 clean: ## Remove virtual environments, caches and local state
-	rm -rf .venv .venv-* .state .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .fuzz .state .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One environment for daily work, of the preferred interpreter, and one for each other version the tests run on.
 .venv/.installed: requirements-dev.txt
 	@$(call install,.venv,1p,requirements-dev.txt)
+
+.venv-fuzz/.installed: fuzz/requirements.txt
+	@$(call install,.venv-fuzz,1p,fuzz/requirements.txt)
 
 .venv-pycti-%/.installed: tests/pycti/%.txt
 	@$(call install,.venv-pycti-$*,1p,tests/pycti/$*.txt)
