@@ -65,6 +65,12 @@ class Budget:
         """Whether nothing more may be begun."""
         return self.ended_early or self.clock.monotonic() >= self.ends
 
+    def reserving(self, seconds: float) -> "Budget":
+        """A budget that ends so much before this one, and early when this one does."""
+        earlier = Budget(self.clock, self.ends - seconds, self.ended_early)
+        self._bounds.append(earlier.end_early)
+        return earlier
+
     def end_early(self) -> None:
         """Let it be spent now; what is under way gets `ENDING_SECONDS`. May be called by a signal handler."""
         self.ended_early = True

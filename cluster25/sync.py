@@ -22,7 +22,7 @@ from cluster25.opencti import OpenCTI
 from cluster25.plan import Plan, make_plan
 from cluster25.presence import Order, Presence
 from cluster25.run import Run, RunRequest, RunResult
-from cluster25.scan import Batch, scan_bundle
+from cluster25.scan import scan_bundle
 from cluster25.settings import Settings
 from cluster25.state.document import COMPANIONS_BYTES, Outcome, State
 from cluster25.state.held import HeldLease, ResetPendingError
@@ -32,6 +32,8 @@ from cluster25.transfer import Outlet, Transfer
 
 log = logging.getLogger(__name__)
 
+PUSHING_SHARE = 0.1
+"""Of the budget, kept for pushing what has come when the time for reading is over."""
 CLOSING_SECONDS = 20.0
 """The reserve behind the budget: what is still said to OpenCTI then must not take longer."""
 
@@ -170,26 +172,35 @@ class Sync:
             run.companions = transfer.companions.to_remember(COMPANIONS_BYTES)
 
     def _stream(self, run: Run, plan: Plan, transfer: Transfer, after_batch: Callable[[], None]) -> None:
-        types = plan.question.types
+        """Read, push while reading, and push the rest, also the rest of an export not read to its end.
+
+        So even the slowest source makes progress, at least a chunk a run.
+        """
+        reading = run.budget.reserving(self._settings.cluster25_run_budget_sec * PUSHING_SHARE)
         try:
-            with transfer, self._source.export_indicators(types, plan.start, run.budget) as body:
-                for batch in self._scan(body):
-                    transfer.take(batch)
-                    after_batch()
-                    if run.budget.spent:
-                        raise _OutOfBudget
+            with transfer:
+                try:
+                    self._read(plan, reading, transfer, after_batch)
+                except SourceUnavailableError:
+                    transfer.flush()
+                    raise
                 transfer.finish()
         except (SourceUnavailableError, SinkUnavailableError) as error:
-            if run.budget.spent:  # then whatever broke, we broke it
+            # Whatever breaks when the time is over, we broke it.
+            if run.budget.spent or (error.side == "source" and reading.spent):
                 raise _OutOfBudget from error
             raise
 
-    def _scan(self, body: Iterator[bytes]) -> Iterator[Batch]:
-        return scan_bundle(
-            body,
-            max_objects=self._settings.cluster25_max_export_objects,
-            max_bytes=self._settings.cluster25_max_export_bytes,
-        )
+    def _read(self, plan: Plan, reading: Budget, transfer: Transfer, after_batch: Callable[[], None]) -> None:
+        with self._source.export_indicators(plan.question.types, plan.start, reading) as body:
+            batches = scan_bundle(
+                _in_time(body, reading),
+                max_objects=self._settings.cluster25_max_export_objects,
+                max_bytes=self._settings.cluster25_max_export_bytes,
+            )
+            for batch in batches:
+                transfer.take(batch)
+                after_batch()
 
     def _dry_run(self, run: Run) -> RunResult:
         """What a run would do: reads the checkpoint and the export, changes nothing anywhere."""
@@ -273,3 +284,13 @@ class Sync:
                 request_reset(self._store, self._clock)
         except ConnectorError as error:
             log.warning("the new state could not be shown in OpenCTI: %s", error)
+
+
+def _in_time(body: Iterator[bytes], reading: Budget) -> Iterator[bytes]:
+    """The body, as far as it comes within the budget."""
+    for piece in body:
+        yield piece
+        if reading.spent:
+            raise SourceUnavailableError(
+                "The time for reading was over before the export was.", "The next run goes on from here."
+            )

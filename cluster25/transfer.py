@@ -113,10 +113,7 @@ class Transfer:
     def finish(self) -> None:
         """The stream has ended cleanly: push the rest, and wait until it is accepted."""
         self._hand_on(self._assembler.finish())
-        while not self._pusher.is_idle:
-            self._settle()
-        self._account_for_held_back()
-        self._keep_rejected()
+        self._drain()
         if self._tally.dropped_references:
             log.warning("dropped %d references to objects that never came", self._tally.dropped_references)
         if self._older_than_floor:
@@ -124,6 +121,20 @@ class Transfer:
                 "Cluster25 sent %d objects modified before the time asked for; they were skipped",
                 len(self._older_than_floor),
             )
+
+    def flush(self) -> None:
+        """The stream broke off: push what is complete, and wait until it is accepted.
+
+        What is held back for want of something else is left to the next run.
+        """
+        self._hand_on(self._assembler.flush())
+        self._drain()
+
+    def _drain(self) -> None:
+        while not self._pusher.is_idle:
+            self._settle()
+        self._account_for_held_back()
+        self._keep_rejected()
 
     def _take_object(self, raw: bytes) -> list[Chunk]:
         parsed = self._reader.parse(raw)

@@ -1,5 +1,6 @@
 """What all tests share: the Firestore emulator, and an environment that belongs to the test alone."""
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -26,3 +27,14 @@ def firestore_emulator() -> Iterator[str]:
 def clock() -> SimulatedClock:
     """A clock that stands still until the test moves it."""
     return SimulatedClock()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """The connector configures logging as a whole process: what one test set must not silence another."""
+    loggers = [logging.getLogger(name) for name in (None, "cluster25", "main")]
+    before = [(logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers

@@ -1,5 +1,7 @@
 """The import as a whole: what an operator of Cluster25 and OpenCTI would see, on every platform release."""
 
+import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -213,3 +215,42 @@ def test_a_backfill_goes_on_over_many_budgets_and_undisturbed_by_regular_runs(
     assert sink.ingestion.sent_twice == 0
     function.run()
     assert function.run(since=to_rfc3339(since), dry_run=True)["pushed"] == 100  # the ledger is pruned again
+
+
+def test_what_came_of_an_export_too_slow_for_one_run_is_pushed_in_time(
+    function: Function, feed: Feed, source: Cluster25, sink: OpenCTI, clock: SimulatedClock
+) -> None:
+    feed.size = 60
+
+    def crawl(pieces: Iterator[bytes]) -> Iterator[bytes]:
+        document, asked_at = b"".join(pieces), clock.now()
+        for begin in range(0, len(document), 2048):
+            # The time for reading passes in the middle of the export, the whole budget does not.
+            if begin > len(document) / 2 and clock.now() - asked_at < timedelta(seconds=440):
+                clock.advance(440)
+            yield document[begin : begin + 2048]
+            time.sleep(0.005)  # each piece is to arrive by itself
+
+    source.transform = crawl
+    first = function.run()
+    assert first["outcome"] == "partial"
+    assert 0 < first["pushed"] < feed.size
+    source.transform = None
+    clock.advance(120)
+    second = function.run()
+    assert (second["outcome"], second["skipped"]) == ("ok", first["pushed"])
+    assert received_by(sink) == offered_by(feed)
+    assert sink.ingestion.sent_twice == 0
+
+
+def test_what_came_before_a_cut_is_not_sent_again(
+    function: Function, feed: Feed, source: Cluster25, sink: OpenCTI
+) -> None:
+    source.transform = lambda pieces: iter([b"".join(pieces)[:100_000]])
+    status, answer = function.call()
+    assert (status, answer["outcome"], answer["watermark"]) == (503, "failed", None)
+    assert answer["pushed"] > 50
+    source.transform = None
+    assert function.run()["skipped"] == answer["pushed"]
+    assert received_by(sink) == offered_by(feed)
+    assert sink.ingestion.sent_twice == 0
