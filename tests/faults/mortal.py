@@ -17,32 +17,28 @@ def die() -> None:
 class Fuse:
     """Burns twice for each call: before it, and when it is done but nobody knows yet.
 
-    At the tick of that number it acts; and when that was to raise `Killed`, at every later one: the dead do
-    nothing more, in whatever thread. `only` names the one method that counts.
+    It acts at the tick of that number; with `lasting`, and when it kills, also at every later one: the dead
+    do nothing more, in whatever thread. `only` names the one method that counts.
     """
 
-    def __init__(self, ticks: int, act: Callable[[], None] = die, only: str | None = None) -> None:
+    def __init__(
+        self, ticks: int, act: Callable[[], None] = die, *, only: str | None = None, lasting: bool = False
+    ) -> None:
         self._left = ticks
         self._act = act
         self._only = only
-        self._dead = False
+        self._lasting = lasting or act is die
         self._lock = threading.Lock()
 
     def burn(self, method: str) -> None:
         """One tick."""
-        if self._dead:
-            raise Killed
         if self._only not in {None, method}:
             return
         with self._lock:
             self._left -= 1
-            due = self._left == 0
+            due = self._left == 0 or (self._left < 0 and self._lasting)
         if due:
-            try:
-                self._act()
-            except Killed:
-                self._dead = True
-                raise
+            self._act()
 
 
 class Mortal:

@@ -127,7 +127,7 @@ def _call(theirs: "Connection[Any, Any]", request: Request) -> None:
     held.INLINE_LEDGER_BYTES = INLINE_LEDGER_BYTES  # type: ignore[attr-defined]
     connector = Connector.of(load_settings(), AheadClock(request.ahead_seconds))
     if request.death is not None:
-        fuse = Fuse(request.death.tick, _die, request.death.method)
+        fuse = Fuse(request.death.tick, _die, only=request.death.method)
         connector = replace(connector, store=cast("Store", Mortal(connector.store, fuse)))
     main.connector = lambda: connector  # type: ignore[assignment]
     theirs.send("ready")

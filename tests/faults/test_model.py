@@ -154,7 +154,7 @@ class Connector(RuleBasedStateMachine):
     def run_killed(self, ticks: int) -> None:
         self.ways_to_send_twice += 1
         with suppress(Killed):
-            self.world.run(fuse=Fuse(ticks))
+            self.world.run(life=Fuse(ticks))
             self.ways_to_send_twice -= 1
         self.world.restart()
 

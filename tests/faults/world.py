@@ -110,12 +110,13 @@ class World:
         """How many indicators there are."""
         return len(self._newest)
 
-    def run(self, request: RunRequest = CALL, fuse: Fuse | None = None) -> RunResult:
-        """One run in this process; with a fuse, which may end it at any call of the store or of OpenCTI."""
+    def run(self, *, life: Fuse | None = None, state: Fuse | None = None) -> RunResult:
+        """One run in this process. `life` burns with every call of store and OpenCTI, `state` of the store."""
         store, sink = self.store, Sink(self.settings)
-        if fuse is not None:
-            store, sink = cast("Store", Mortal(store, fuse)), cast("Sink", Mortal(sink, fuse))
-        return Sync(self.settings, self._client, sink, store, self.clock).run(uuid4().hex, request)
+        for fuse in (life, state):
+            store = cast("Store", Mortal(store, fuse)) if fuse else store
+        sink = cast("Sink", Mortal(sink, life)) if life else sink
+        return Sync(self.settings, self._client, sink, store, self.clock).run(uuid4().hex, CALL)
 
     def state(self) -> State:
         """The state as it is stored."""
