@@ -68,7 +68,7 @@ def test_same_tick_after_success_is_skipped(either_store: str, function: Functio
     assert function.call(tick=TICK).outcome == "ok"
     again = function.call(tick=TICK)
     assert (again.status, again.outcome) == (200, "skipped")
-    assert TICK in again.document["reason"]
+    assert TICK.removesuffix("Z") in again.document["reason"]
     assert len(source.exports) == 1
     assert function.call(tick="2026-03-01T12:10:00Z").outcome == "empty"
 
