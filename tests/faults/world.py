@@ -111,7 +111,7 @@ class World:
         return len(self._newest)
 
     def run(self, *, life: Fuse | None = None, state: Fuse | None = None) -> RunResult:
-        """One run in this process. `life` burns with every call of store and OpenCTI, `state` of the store."""
+        """One run in this process. `life` burns with calls of the store and OpenCTI, `state` of the store."""
         store, sink = self.store, Sink(self.settings)
         for fuse in (life, state):
             store = cast("Store", Mortal(store, fuse)) if fuse else store
