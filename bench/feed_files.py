@@ -1,4 +1,4 @@
-"""The feeds to import, each made once and kept as a file, so that making them costs nothing in a measurement."""
+"""The feeds to import, each made once and kept as a file: making one costs more than importing it."""
 
 from datetime import UTC, datetime
 from pathlib import Path

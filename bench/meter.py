@@ -8,13 +8,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Usage:
-    """Of this process since its start: CPU, user and system; memory now and at its peak; pushed aside how often."""
+    """Of this process since its start: CPU, user and system; memory now and at its peak."""
 
     wall_seconds: float
     cpu_seconds: float
     rss_bytes: int
     peak_rss_bytes: int
-    preempted: int
 
     @classmethod
     def now(cls) -> "Usage":
@@ -27,7 +26,6 @@ class Usage:
             cpu_seconds=time.process_time(),
             rss_bytes=_bytes(status["VmRSS"]),
             peak_rss_bytes=_bytes(status["VmHWM"]),
-            preempted=int(status["nonvoluntary_ctxt_switches"]),
         )
 
 
@@ -38,4 +36,4 @@ def report(after_imports: Usage, imported: int) -> None:
 
 
 def _bytes(kilobytes: str) -> int:
-    return int(kilobytes.split()[0]) * 1024
+    return int(kilobytes.split(maxsplit=1)[0]) * 1024

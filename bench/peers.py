@@ -15,9 +15,10 @@ import os
 import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 CHUNK_BYTES = 1 << 16
 HEAD_BYTES = 8192
@@ -70,15 +71,14 @@ class Sink:
     """Takes whatever is posted. `GET /counted` tells how much since the last time it was asked."""
 
     def __init__(self) -> None:
-        self._forget()
+        self._counted = Counter[str]()
 
     def answer(self, request: Request, connection: socket.socket) -> None:
         """Answer one request."""
         path, headers, body = request
         if path == "/counted":
-            counted = {"requests": self._requests, "bytes": self._bytes, "largest_bytes": self._largest_bytes}
-            self._forget()
-            _send_json(connection, counted)
+            _send_json(connection, {"requests": 0, "bytes": 0, "largest_bytes": 0} | self._counted)
+            self._counted.clear()
             return
         pieces = _chunks(body) if "transfer-encoding" in headers else _pieces(body, headers)
         head, size_bytes = b"", 0
@@ -86,14 +86,10 @@ class Sink:
             if size_bytes < HEAD_BYTES:
                 head += piece[:HEAD_BYTES]
             size_bytes += len(piece)
-        self._requests += 1
-        self._bytes += size_bytes
-        self._largest_bytes = max(self._largest_bytes, size_bytes)
+        self._counted.update(requests=1, bytes=size_bytes)
+        self._counted["largest_bytes"] = max(self._counted["largest_bytes"], size_bytes)
         data = next((answer for name, answer in ANSWERS.items() if name in head), {})
         _send_json(connection, {"data": data})
-
-    def _forget(self) -> None:
-        self._requests = self._bytes = self._largest_bytes = 0
 
 
 def _pieces(body: BinaryIO, headers: dict[str, str]) -> Iterator[bytes]:
@@ -141,7 +137,7 @@ def _converse(connection: socket.socket, peer: _Peer) -> None:
             while field := stream.readline().strip():
                 name, _, value = field.decode("latin-1").partition(":")
                 headers[name.lower()] = value.strip()
-            peer.answer((line.split()[1].decode(), headers, stream), connection)
+            peer.answer((line.split()[1].decode(), headers, cast("BinaryIO", stream)), connection)
 
 
 if __name__ == "__main__":

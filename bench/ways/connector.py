@@ -1,4 +1,4 @@
-"""This connector, under functions-framework: the first import, everything included. Settings are in the environment.
+"""This connector under functions-framework: a first import, with the settings of the environment.
 
 python -m bench.ways.connector
 """
@@ -18,7 +18,7 @@ MAIN = Path(__file__).parents[2] / "main.py"
 def main() -> None:
     """Call the function once; its answer must be `ok`."""
     client = create_app("cluster25_connector", str(MAIN)).test_client()
-    import_module(f"cluster25.state.{os.environ['STATE_STORE']}")  # imported in the first call, an import all the same
+    import_module(f"cluster25.state.{os.environ['STATE_STORE']}")  # the first call would import it
     after_imports = Usage.now()
     answer = client.post("/").get_json()
     if answer["outcome"] != "ok":
