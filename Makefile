@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test suite fuzz check format lock clean
+.PHONY: help run test suite fuzz check bench format lock clean
 .DELETE_ON_ERROR:
 .PRECIOUS: .venv-%/.installed
 .NOTPARALLEL:
@@ -59,6 +59,9 @@ check: .venv/.installed ## Lint, formatting, types, shell scripts, Terraform's f
 	    echo "== terraform fmt"; terraform fmt -check -diff -recursive terraform; \
 	fi
 
+bench: .venv/.installed .venv-bench/.installed ## Speed and memory beside the usual connector's (BENCH=full: a million indicators, half an hour)
+	@BENCH_PLOTTER=.venv-bench/bin/python $(BIN)/python -m bench
+
 format: .venv/.installed ## Format Python and Terraform sources
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format
@@ -71,6 +74,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-e
 lock: .venv/.installed ## Pin, with hashes, what requirements.in and requirements-dev.in ask for
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+	@$(LOCK) bench/requirements.in -o bench/requirements.txt
 	@$(LOCK) -c requirements.txt fuzz/requirements.in -o fuzz/requirements.txt
 	@set -e; for release in $(PYCTI_RELEASES); do \
 	    sed "s/^pycti==.*/pycti==$$release/; /^-r /d" requirements.in requirements-dev.in \
@@ -87,6 +91,9 @@ clean: ## Remove virtual environments, caches and local state
 
 .venv-fuzz/.installed: fuzz/requirements.txt
 	@$(call install,.venv-fuzz,1p,fuzz/requirements.txt)
+
+.venv-bench/.installed: bench/requirements.txt
+	@$(call install,.venv-bench,1p,bench/requirements.txt)
 
 .venv-pycti-%/.installed: tests/pycti/%.txt
 	@$(call install,.venv-pycti-$*,1p,tests/pycti/$*.txt)

@@ -54,8 +54,8 @@ def readme(samples: Sequence[Sample], starts: Sequence[ColdStart], limited: Limi
             f"{measured}\n\n![Time and memory over size](plot.png)\n\n## Imports\n",
             *_table(_IMPORT_HEADINGS, _import_rows(samples)),
             "\n## Cold start\n",
-            "From the start of the process to its first answer, in seconds, against a process that imports the",
-            "same modules and ends. `/` is a first run of an empty export, `/heartbeat` a first heartbeat.\n",
+            "From the start of the process to its first answer, in seconds, against a process that imports",
+            "the same modules and ends. `/` is a first run of an empty export, `/heartbeat` a heartbeat.\n",
             *_table(_START_HEADINGS, _start_rows(starts)),
             "\n## Under a limit\n",
             _limit_sentence(limited),
@@ -151,8 +151,8 @@ def _limit_sentence(limited: Limited | None) -> str:
     )
     return (
         f"{sample.size:,} indicators (SQLite) in a control group of the kernel's with at most "
-        f"{limited.limit_bytes / 2**20:.0f} MiB, beyond which it kills: imported, in {sample.wall_seconds:.0f} s. "
-        f"The process used {sample.peak_rss_bytes / 1e6:.0f} MB at its peak{most}."
+        f"{limited.limit_bytes / 2**20:.0f} MiB, beyond which it kills: imported in "
+        f"{sample.wall_seconds:.0f} s. The process used {sample.peak_rss_bytes / 1e6:.0f} MB at most{most}."
     )
 
 

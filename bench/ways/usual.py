@@ -13,7 +13,7 @@ from bench.meter import Usage, report
 
 
 def main() -> None:
-    """Import one export: what `OpenCTIConnectorHelper.send_stix2_bundle` does when it goes through the API."""
+    """Import one export as `OpenCTIConnectorHelper.send_stix2_bundle` does that goes through the API."""
     source_url, sink_url = sys.argv[1:]
     after_imports = Usage.now()
     export = requests.get(f"{source_url}/export/indicators", timeout=600).json()
