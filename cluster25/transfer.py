@@ -10,7 +10,7 @@ from typing import Self
 from cluster25.chunks import Chunk, Companions
 from cluster25.clock import Clock
 from cluster25.element import Parsed, UnsendableError
-from cluster25.errors import BundleTooLargeError
+from cluster25.errors import BundleTooLargeError, LeaseLostError
 from cluster25.pusher import Pusher
 from cluster25.reading import Reader, UsualIndicator
 from cluster25.references import Assembler
@@ -86,12 +86,16 @@ class Transfer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """What OpenCTI accepted counts, whatever ended the run."""
-        if not self._pusher.is_idle:
-            chunk, error = self._pusher.landed()
-            if error is None:
-                self._account_for(chunk)
-        self._pusher.close()
+        """What OpenCTI accepted counts, whatever ended the run; without its lease nothing else does."""
+        try:
+            if not self._pusher.is_idle:
+                chunk, error = self._pusher.landed()
+                if isinstance(error, LeaseLostError):
+                    raise error
+                if error is None:
+                    self._account_for(chunk)
+        finally:
+            self._pusher.close()
 
     def take(self, batch: Batch) -> None:
         """Take a batch of the stream; every chunk that it fills is pushed. Raises what pushing raised."""

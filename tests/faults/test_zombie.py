@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -86,6 +87,49 @@ def test_zombie_cannot_record_or_commit(
     assert list(ledger_after.pack(1 << 20)) == list(ledger.pack(1 << 20))
     assert received_by(sink) == offered_by(source.feed)
     assert sink.ingestion.sent_twice <= CHUNK_OBJECTS
-    shown = sink.connectors.by_id[connector_environment["CONNECTOR_ID"]].state
-    assert shown is not None
-    assert other.watermark in shown
+    assert other.watermark in shown(sink, connector_environment)
+
+
+@pytest.mark.slow
+def test_zombie_with_an_unfinished_export_says_why_it_ends(
+    connector_environment: dict[str, str], source: Cluster25, sink: OpenCTI
+) -> None:
+    """Its budget is over, too, and its export broken off; that it has lost its lease is what counts."""
+    few_chunks = {**connector_environment, "CLUSTER25_CHUNK_OBJECTS": "200"}
+    stopped, continued = threading.Event(), threading.Event()
+
+    def stall(pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for number, piece in enumerate(pieces):
+            if number == 4:  # what came before fills the scanner's window
+                continued.wait(60)
+            yield piece
+
+    source.transform = stall
+    with Call(Request(few_chunks)) as zombie:
+
+        def stop(exchange: Exchange) -> bool:
+            if not stopped.is_set():
+                zombie.send_signal(signal.SIGSTOP)
+                stopped.set()
+            return False
+
+        sink.fault = asking("stixBundlePush", stop)
+        zombie.begin()
+        assert stopped.wait(60)
+        time.sleep(LEASE_SECONDS)
+        source.transform = None
+        other = call(Request({**few_chunks, "CLUSTER25_LEASE_SEC": "90", "CLUSTER25_RUN_BUDGET_SEC": "60"}))
+        assert other.outcome == "ok"
+        works = len(sink.works.by_id)
+        zombie.send_signal(signal.SIGCONT)
+        answer = zombie.answer()
+        continued.set()
+    assert answer is not None
+    assert "no longer holds its lease" in answer.error["what"]
+    assert len(sink.works.by_id) == works, "nobody is told of a failure that is none"
+    assert other.watermark in shown(sink, connector_environment)
+
+
+def shown(sink: OpenCTI, environment: dict[str, str]) -> str:
+    """The state as OpenCTI's operators see it."""
+    return str(sink.connectors.by_id[environment["CONNECTOR_ID"]].state)
