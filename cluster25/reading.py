@@ -26,6 +26,8 @@ _Learned = _Scalar | list[_Scalar] | dict[str, _Scalar | list[_Scalar]]
 """What is learned must be read as a whole: of other values msgspec looks at the syntax only."""
 
 _ID = re.compile(r"indicator--[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_PLAIN_KEY = re.compile(r"[\w .:-]{1,100}")
+"""A decoder cannot be made for keys with quotes, backslashes or control characters in them."""
 _LOOKED_AT = ("_ref", "extensions", "x_opencti_id")
 """Keys with one of these in them mean something to OpenCTI's splitter: they are never learned."""
 
@@ -125,6 +127,8 @@ class Reader:
         if not new_keys or len(self._learned) + len(new_keys) > LEARNED_KEYS:
             return
         if any(looked_at in key for key in new_keys for looked_at in _LOOKED_AT):
+            return
+        if not all(map(_PLAIN_KEY.fullmatch, new_keys)):
             return
         for key in new_keys:
             self._learned[key] = f"learned_{len(self._learned)}"

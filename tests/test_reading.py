@@ -150,3 +150,14 @@ def test_keys_without_end_are_not_all_learned() -> None:
         raw = orjson.dumps({**FEED.indicator(number), f"x_{number}": number})
         assert not isinstance(reader.parse(raw), UsualIndicator)
     assert isinstance(reader.parse(orjson.dumps({**FEED.indicator(1), "x_1": 1})), UsualIndicator)
+
+
+@pytest.mark.parametrize(
+    "key", ['a"b', "a\\b", "a\nb", "\0", "", "é", "鍵", "🔑", "x" * 1000, "__init__", "1"]
+)
+def test_a_key_of_any_spelling_may_come_again_and_again(key: str) -> None:
+    raw = orjson.dumps({**FEED.indicator(0), key: 1})
+    reader = Reader(author_id=AUTHOR_ID, create_observables=False)
+    expected = outcome(lambda: complete(parse(raw), author_id=AUTHOR_ID, create_observables=False))
+    for _ in range(3):
+        assert outcome(lambda: reader.complete(reader.parse(raw))) == expected
