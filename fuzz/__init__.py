@@ -1,0 +1,1 @@
+"""Exports made to break the connector; see `make fuzz`."""

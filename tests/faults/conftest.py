@@ -14,6 +14,7 @@ from cluster25.clock import Clock
 from local.cluster25 import Cluster25
 from local.feed import Feed
 from local.opencti import OpenCTI
+from tests.faults.canaries import no_secret_shows
 from tests.faults.function import (
     CLIENT_SECRET,
     CONNECTOR_ID,
@@ -23,6 +24,8 @@ from tests.faults.function import (
     NotedClock,
     add_new,
 )
+
+__all__ = ["no_secret_shows"]
 
 
 @pytest.fixture(scope="session")
