@@ -16,6 +16,7 @@ from cluster25.clock import SystemClock
 from cluster25.connector import Connector
 from cluster25.errors import BadRequestError, ConnectorError
 from cluster25.logs import configure, run_context, trace_of
+from cluster25.operation.status import REJECTED_SHOWN, status_document
 from cluster25.redaction import redact
 from cluster25.request import BODY_BYTES, FORM, parse_body, parse_tick
 from cluster25.run import RunRequest, RunResult
@@ -23,7 +24,6 @@ from cluster25.settings import google_cloud_project, load_settings
 from cluster25.state.document import State
 from cluster25.state.lease import read_state, request_reset
 from cluster25.state.store import Rejected
-from cluster25.status import REJECTED_SHOWN, status_document
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def _wants_page(request: Request) -> bool:
 
 
 def _page() -> Response:
-    from cluster25.page import page_headers, render_failure, render_page  # noqa: PLC0415 - runs need no page
+    from cluster25.operation.page import page_headers, render_failure, render_page  # noqa: PLC0415 - runs need no page
 
     now, status = SystemClock().now(), 200
     try:
@@ -117,7 +117,7 @@ def _route(request: Request, run_id: str) -> Answer:
 
 def _loop() -> int:
     """`python main.py`: runs and heartbeats until SIGTERM. Returns the process's exit code."""
-    from cluster25.loop import Loop, run_until_terminated  # noqa: PLC0415 - the function needs no loop
+    from cluster25.operation.loop import Loop, run_until_terminated  # noqa: PLC0415 - the function needs no loop
 
     configure("info")
     try:
@@ -160,7 +160,7 @@ def _reset(_request: Request, _run_id: str) -> Answer:
 
 
 def _doctor(_request: Request, _run_id: str) -> Answer:
-    from cluster25.doctor import examine  # noqa: PLC0415 - seldom needed
+    from cluster25.operation.doctor import examine  # noqa: PLC0415 - seldom needed
 
     findings = examine(connector)
     wrong = [finding for finding in findings if finding.passed is False]

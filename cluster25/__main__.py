@@ -2,7 +2,7 @@
 
 import sys
 
-from cluster25.command_line import main
+from cluster25.operation.command_line import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,7 +10,6 @@ Known is: one of the markings every platform has; a companion; an object that Op
 as the ledger goes back; an object in this chunk or one before it, since chunks are pushed in order.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from cluster25.chunks import Chunk, Companions
@@ -60,13 +59,13 @@ class Assembler:
         self._rejected: list[tuple[Item, str]] = []
         self._chunk = Chunk()
         self._full: list[Chunk] = []
-        self._in_chunks: Counter[str] = Counter()  # an object's versions each come in a chunk of their own
+        self._in_chunks: dict[str, int] = {}  # how often: an object's versions come in chunks of their own
         self._withdrawn: set[str] = set()
         self._held_back = HeldBack()
 
     def add(self, item: Item) -> list[Chunk]:
         """Take an item; returns the chunks that are full now."""
-        if item.refs in self._chunk.satisfied:
+        if item.refs in self._chunk.satisfied:  # as almost always: then nothing has to be looked up
             self._place(item)
         elif missing := {ref for ref in item.refs if not self._is_known(ref) and ref != item.object_id}:
             self._held_back.add(item, missing)
@@ -135,9 +134,9 @@ class Assembler:
 
     def _leave_chunk(self, object_ids: Iterable[str]) -> None:
         for object_id in object_ids:
-            self._in_chunks[object_id] -= 1
-            if self._in_chunks[object_id] < 1:
-                del self._in_chunks[object_id]
+            count = self._in_chunks.pop(object_id, 0)
+            if count > 1:
+                self._in_chunks[object_id] = count - 1
 
     def take_rejected(self) -> list[tuple[Item, str]]:
         """Items that lost a reference they mean nothing without, since the last call, with the reason."""
@@ -190,7 +189,7 @@ class Assembler:
         if item.is_companion:
             self.companions.forget(item.object_id)
         self._fill(item.refs, [item])
-        self._in_chunks[item.object_id] += 1
+        self._in_chunks[item.object_id] = self._in_chunks.get(item.object_id, 0) + 1
 
     def _fill(self, refs: tuple[str, ...], items: Sequence[Item]) -> None:
         """Add items and the companions among `refs` to the chunk, or to a new one if it has no room."""

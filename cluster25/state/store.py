@@ -84,9 +84,8 @@ class Rejected:
 
     @property
     def key(self) -> str:
-        """The same for the same object rejected again by the same run, which is then kept once."""
-        parts = (self.run_id.encode(), self.object_id.encode(), self.content)
-        return blake2b(b"\0".join(parts), digest_size=16).hexdigest()
+        """The same for the same object rejected again, which is then kept once, as of the latest run."""
+        return blake2b(self.object_id.encode() + b"\0" + self.content, digest_size=16).hexdigest()
 
 
 def _storable(text: str) -> str:
@@ -128,7 +127,7 @@ class Store(Protocol):
         """Delete all pages of earlier generations."""
 
     def add_rejected(self, rejected: list[Rejected]) -> None:
-        """Keep rejected objects; the same object of the same run is kept once."""
+        """Keep rejected objects; one that was kept before is replaced, not kept twice."""
 
     def read_rejected(self, now: datetime, limit: int) -> list[Rejected]:
         """The newest rejected objects that have not expired at `now`."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cluster25.clock import SystemClock
-from cluster25.command_line import main
 from cluster25.connector import Connector
+from cluster25.operation.command_line import main
 from cluster25.settings import load_settings
 from cluster25.state.document import State
 from cluster25.state.lease import read_state

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from cluster25.page import render_page
+from cluster25.operation.page import render_page
 from cluster25.settings import Settings
 from tests.operation import histories
 from tests.operation.browser import find_chromium

@@ -25,7 +25,7 @@ SUBJECTS = ["settings", "Cluster25 token", "Cluster25 export", "OpenCTI", "OpenC
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster25.doctor.CHECK_SECONDS", 2.0)
+    monkeypatch.setattr("cluster25.operation.doctor.CHECK_SECONDS", 2.0)
 
 
 def examined(command: Command) -> dict[str, tuple[str, str]]:

@@ -15,7 +15,7 @@ import pytest
 
 from cluster25.clock import SystemClock
 from cluster25.connector import Connector
-from cluster25.loop import Loop, run_until_terminated
+from cluster25.operation.loop import Loop, run_until_terminated
 from cluster25.settings import load_settings
 from cluster25.state.document import State
 from cluster25.sync import Sync

@@ -11,7 +11,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from cluster25.connector import Connector
-from cluster25.page import render_page
+from cluster25.operation.page import render_page
 from cluster25.settings import load_settings
 from cluster25.state.document import State
 from tests.operation import histories

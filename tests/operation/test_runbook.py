@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster25.command_line import EXIT_CODES, command_parser
+from cluster25.operation.command_line import EXIT_CODES, command_parser
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "operation.md").read_text()

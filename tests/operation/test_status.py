@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from cluster25.connector import Connector
-from cluster25.health import health_of, spoken
+from cluster25.operation.health import health_of, spoken
 from cluster25.state.document import RunSummary, State
 from cluster25.state.store import Store
 from local.cluster25 import Cluster25

@@ -163,16 +163,16 @@ def test_rejected_objects_are_read_newest_first_until_they_expire(
     assert store.read_rejected(clock.now(), 10) == []
 
 
-def test_an_object_rejected_again_by_the_same_run_is_kept_once(store: Store, clock: SimulatedClock) -> None:
+def test_an_object_rejected_again_is_kept_once_as_of_the_latest_run(
+    store: Store, clock: SimulatedClock
+) -> None:
     store.add_rejected([rejected(clock), rejected(clock, content=b"[]")])
     clock.advance(1)
-    store.add_rejected([rejected(clock), rejected(clock, run_id="run-b")])
+    again = rejected(clock, run_id="run-b")
+    store.add_rejected([again])
     kept = store.read_rejected(clock.now(), 10)
-    assert sorted((one.run_id, one.content) for one in kept) == [
-        ("run-a", b"[]"),
-        ("run-a", b"{}"),
-        ("run-b", b"{}"),
-    ]
+    assert [(one.run_id, one.content) for one in kept] == [("run-b", b"{}"), ("run-a", b"[]")]
+    assert kept[0].rejected_at == again.rejected_at
 
 
 def test_any_number_of_the_largest_rejected_objects_can_be_kept(store: Store, clock: SimulatedClock) -> None:

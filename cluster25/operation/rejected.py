@@ -40,19 +40,11 @@ class KeptObjects:
         yield b"]}"
 
 
-def by_object(kept: Sequence[Rejected]) -> list[list[Rejected]]:
-    """One list for each object: runs whose exports overlap reject the same one again. Order is kept."""
-    objects: dict[tuple[str, bytes], list[Rejected]] = {}
-    for one in kept:
-        objects.setdefault((one.object_id, one.content), []).append(one)
-    return list(objects.values())
-
-
-def find_rejected(objects: Sequence[list[Rejected]], keys: Sequence[str]) -> list[list[Rejected]]:
+def find_rejected(kept: Sequence[Rejected], keys: Sequence[str]) -> list[Rejected]:
     """Those with a key that starts with one of `keys`; each must match one. Raises `BadRequestError`."""
     found = []
     for key in keys:
-        matches = [entries for entries in objects if any(one.key.startswith(key) for one in entries)]
+        matches = [one for one in kept if one.key.startswith(key)]
         if len(matches) != 1:
             what = (
                 f"{'Several rejected objects have' if matches else 'No rejected object has'} the key {key}."
@@ -73,8 +65,8 @@ def is_whole(one: Rejected) -> bool:
 def retry_of(connector: Connector, kept: Sequence[Rejected]) -> tuple[Sync, RunRequest]:
     """The run that checks, completes and pushes these again. Those must be whole.
 
-    What is refused again is kept anew, under the run's id; so when the run has ended `ok` or `empty`, the old
-    entries say nothing any more, and `Store.remove_rejected` may have them.
+    What is refused again is kept under the run's id; so when the run has ended `ok` or `empty`, those still
+    kept under an earlier one have been sent, and `Store.remove_rejected` may have them.
     """
     source, sink = KeptObjects(kept), OpenCTI(connector.settings)
     sync = Sync(connector.settings, source, sink, connector.store, connector.clock)

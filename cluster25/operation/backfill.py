@@ -4,8 +4,8 @@ import threading
 from uuid import uuid4
 
 from cluster25.connector import Connector
-from cluster25.health import SUCCESSES
 from cluster25.logs import run_context
+from cluster25.operation.health import SUCCESSES
 from cluster25.run import RunRequest, RunResult
 from cluster25.sync import Sync
 

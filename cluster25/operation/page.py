@@ -14,11 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cluster25 import __version__
-from cluster25.chart import BAR, HEIGHT, chart_of
 from cluster25.clock import to_rfc3339
 from cluster25.errors import ConnectorError
-from cluster25.health import Condition, Health, health_of, spoken
-from cluster25.rejected import by_object
+from cluster25.operation.chart import BAR, HEIGHT, chart_of
+from cluster25.operation.health import Condition, Health, health_of, spoken
 from cluster25.settings import Settings
 from cluster25.state.document import Outcome, State
 from cluster25.state.store import Rejected
@@ -58,7 +57,7 @@ def render_page(settings: Settings, state: State, rejected: list[Rejected], now:
         chart=chart_of(state.runs),
         counts=Counter(run.outcome for run in state.runs),
         by_type=_by_type(state),
-        rejected=by_object(rejected),
+        rejected=rejected,
         settings=settings.redacted(),
         versions={
             "connector": __version__,

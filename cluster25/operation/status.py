@@ -5,7 +5,7 @@ from typing import Any
 
 from cluster25 import __version__
 from cluster25.clock import to_rfc3339
-from cluster25.health import health_of
+from cluster25.operation.health import health_of
 from cluster25.settings import Settings
 from cluster25.state.document import State
 from cluster25.state.store import Rejected

@@ -3,20 +3,20 @@
 from collections.abc import Callable
 from uuid import uuid4
 
-from cluster25.backfill import BackfillRuns
 from cluster25.clock import to_rfc3339
 from cluster25.connector import Connector
-from cluster25.doctor import examine
 from cluster25.errors import BadRequestError, ConnectorError, SettingsError
-from cluster25.health import health_of, spoken
 from cluster25.logs import run_context
-from cluster25.rejected import AT_MOST, by_object, find_rejected, is_whole, retry_of
+from cluster25.operation.backfill import BackfillRuns
+from cluster25.operation.doctor import examine
+from cluster25.operation.health import health_of, spoken
+from cluster25.operation.rejected import AT_MOST, find_rejected, is_whole, retry_of
+from cluster25.operation.terminal import attend, complain, say, show_table
 from cluster25.run import RunRequest, RunResult
 from cluster25.state.document import RunSummary
 from cluster25.state.lease import read_state, request_reset
 from cluster25.state.store import Rejected
 from cluster25.sync import Sync
-from cluster25.terminal import attend, complain, say, show_table
 
 DONE, NEEDS_A_PERSON, WRONG_USAGE, NOT_NOW, SKIPPED = range(5)
 """Exit codes, as the command line's help explains them."""
@@ -96,20 +96,19 @@ def reset(connector: Connector) -> int:
 
 def list_rejected(connector: Connector) -> int:
     """Rejected objects, the newest first."""
-    objects = _read_rejected(connector)
+    kept = _read_rejected(connector)
     rows = [
-        (one.key[:KEY_CHARS], to_rfc3339(one.rejected_at)[:19], one.object_id, one.reason)
-        for one, *_ in objects
+        (one.key[:KEY_CHARS], to_rfc3339(one.rejected_at)[:19], one.object_id, one.reason) for one in kept
     ]
     show_table(("key", "rejected at", "object", "reason"), rows)
-    if not objects:
+    if not kept:
         complain("Nothing is rejected.")
     return DONE
 
 
 def show_rejected(connector: Connector, key: str) -> int:
     """One rejected object, as Cluster25 sent it."""
-    [[one, *_]] = find_rejected(_read_rejected(connector), [key])
+    [one] = find_rejected(_read_rejected(connector), [key])
     complain(f"{one.object_id or 'an object without an id'}: {one.reason} (run {one.run_id})")
     say(one.content.decode(errors="backslashreplace"))
     return DONE
@@ -117,23 +116,24 @@ def show_rejected(connector: Connector, key: str) -> int:
 
 def retry_rejected(connector: Connector, keys: list[str]) -> int:
     """Send rejected objects again: those with these keys, or all."""
-    objects = _read_rejected(connector)
-    chosen = find_rejected(objects, keys) if keys else objects
-    whole = [entries for entries in chosen if is_whole(entries[0])]
-    for one, *_ in chosen:
+    kept = _read_rejected(connector)
+    chosen = find_rejected(kept, keys) if keys else kept
+    whole = [one for one in chosen if is_whole(one)]
+    for one in chosen:
         if not is_whole(one):
             complain(f"{one.key[:KEY_CHARS]} {one.object_id} is not whole, or no JSON: it stays rejected.")
     if not whole:
         complain("There is nothing to send again.")
         return DONE
-    result = _attend(*retry_of(connector, [one for one, *_ in whole]))
+    result = _attend(*retry_of(connector, whole))
     if result.outcome in {"ok", "empty"}:
-        connector.store.remove_rejected([one for entries in whole for one in entries])
+        again = {one.key for one in _read_rejected(connector) if one.run_id == result.run.run_id}
+        connector.store.remove_rejected([one for one in whole if one.key not in again])
     return _report(result)
 
 
-def _read_rejected(connector: Connector) -> list[list[Rejected]]:
-    return by_object(connector.store.read_rejected(connector.clock.now(), AT_MOST))
+def _read_rejected(connector: Connector) -> list[Rejected]:
+    return connector.store.read_rejected(connector.clock.now(), AT_MOST)
 
 
 def _attend(sync: Sync, request: RunRequest) -> RunResult:

@@ -6,15 +6,15 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO, cast
 
-from cluster25 import commands
 from cluster25.clock import SystemClock
 from cluster25.connector import Connector
 from cluster25.errors import ConnectorError
 from cluster25.logs import configure
+from cluster25.operation import commands
+from cluster25.operation.terminal import complain
 from cluster25.request import parse_body
 from cluster25.run import RunRequest
 from cluster25.settings import load_settings
-from cluster25.terminal import complain
 
 EXIT_CODES = """\
 exit codes:

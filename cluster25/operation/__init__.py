@@ -1,0 +1,1 @@
+"""For the person on call: status, doctor, command line, backfill, and the loop of a plain machine."""
