@@ -59,6 +59,8 @@ class Cluster25Client:
         self._token: str | None = None
         self._renew_at = float("inf")
         session = requests.Session()
+        # Plain http is taken for loopback addresses only, where nobody listens: a proxy would.
+        session.trust_env = base_url.startswith("https:")
         session.headers["User-Agent"] = f"cluster25-opencti/{__version__}"
         self._peer = Peer(
             "Cluster25",

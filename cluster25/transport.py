@@ -70,6 +70,7 @@ class Peer:
         self._adapter = AbortableAdapter()
         session.mount("https://", self._adapter)
         session.mount("http://", self._adapter)
+        session.auth = lambda request: request  # else requests prefers what a .netrc says of the host
         # Told not to follow redirects, requests still reads their bodies whole and takes their targets apart.
         session.get_redirect_target = lambda _response: None  # type: ignore[assignment,method-assign]
 
