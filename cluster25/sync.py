@@ -257,14 +257,18 @@ class Sync:
 
     def _fail(self, run: Run, lease: HeldLease, error: ConnectorError) -> RunResult:
         state = lease.state
-        if not isinstance(error, LeaseLostError):
+        if isinstance(error, LeaseLostError):
+            return RunResult(run, "failed", state, error)
+        if state.lease_held_at(self._clock.now()):
             self._presence.tell_failure(lease, error)
-            try:
-                state = lease.release(run.summary("failed", error), companions=run.companions)
-            except ConnectorError as second:
-                log.warning("the lease could not be given back, it ends by itself: %s", second)
-            if error.side != "sink":
-                self._show(state)
+        try:
+            state = lease.release(run.summary("failed", error), companions=run.companions)
+        except LeaseLostError as lost:  # whatever failed before, the import is another run's affair now
+            return RunResult(run, "failed", state, lost)
+        except ConnectorError as second:
+            log.warning("the lease could not be given back, it ends by itself: %s", second)
+        if error.side != "sink":
+            self._show(state)
         return RunResult(run, "failed", state, error)
 
     def _skip(self, run: Run, reason: str) -> RunResult:

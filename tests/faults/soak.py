@@ -181,8 +181,10 @@ class Soak:
     def _arrivals_during_export(self) -> None:
         def appear(pieces: Iterator[bytes]) -> Iterator[bytes]:
             answer = list(pieces)
+            for _ in range(3):
+                self.world.clock.advance(self.chance.uniform(1, 60))
+                self._appear()
             self.world.clock.advance(self.chance.uniform(1, 60))
-            self._appear()
             yield from answer
 
         self.world.source.transform = appear

@@ -101,6 +101,7 @@ class Connector(RuleBasedStateMachine):
             answer = list(pieces)
             self.clock.advance(seconds)
             self.world.arrive(number, late_seconds=late_seconds)
+            self.clock.advance(seconds)
             yield from answer
 
         self._run_with_export(appear)

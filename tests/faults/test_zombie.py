@@ -91,6 +91,46 @@ def test_zombie_cannot_record_or_commit(
 
 
 @pytest.mark.slow
+def test_zombie_cannot_write_into_a_run_at_work(
+    connector_environment: dict[str, str], source: Cluster25, sink: OpenCTI, clock: AheadClock
+) -> None:
+    """Its clock is slow, and the lease in the state is one that lasts, though not its own."""
+    store = open_store(load_settings())
+    patient = {**connector_environment, "CLUSTER25_LEASE_SEC": "90", "CLUSTER25_RUN_BUDGET_SEC": "60"}
+    stopped, zombie_ended = threading.Event(), threading.Event()
+    with Call(Request(patient)) as zombie:
+
+        def stop_and_wait(exchange: Exchange) -> bool:
+            if stopped.is_set():
+                zombie_ended.wait(50)
+            elif len(sink.ingestion.body_sizes_bytes) == 2:
+                zombie.send_signal(signal.SIGSTOP)
+                stopped.set()
+            return False
+
+        sink.fault = asking("stixBundlePush", stop_and_wait)
+        zombie.begin()
+        assert stopped.wait(60)
+        clock.advance(90)
+        with Call(Request(patient, clock.ahead_seconds)) as other:
+            other.begin()
+            while read_checkpoint(store)[0].fence == 1 or len(source.exports) < 2:
+                time.sleep(0.05)
+            pages = read_checkpoint(store)[0].pages
+            zombie.send_signal(signal.SIGCONT)
+            answer = zombie.answer()
+            assert read_checkpoint(store)[0].pages == pages
+            zombie_ended.set()
+            last = other.answer()
+    assert answer is not None
+    assert "no longer holds its lease" in answer.error["what"]
+    assert last is not None
+    assert last.outcome == "ok"
+    assert received_by(sink) == offered_by(source.feed)
+    assert sink.ingestion.sent_twice <= CHUNK_OBJECTS
+
+
+@pytest.mark.slow
 def test_zombie_with_an_unfinished_export_says_why_it_ends(
     connector_environment: dict[str, str], source: Cluster25, sink: OpenCTI
 ) -> None:
