@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from cluster25.chunks import Chunk
 from cluster25.logs import with_context
+from cluster25.state.ledger import Entry
 
 
 class Pusher:
@@ -14,10 +15,10 @@ class Pusher:
     one in flight and the one being assembled.
     """
 
-    def __init__(self, deliver: Callable[[Chunk], None]) -> None:
+    def __init__(self, deliver: Callable[[Chunk], list[Entry]]) -> None:
         self._deliver = deliver
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="push")
-        self._in_flight: tuple[Chunk, Future[None]] | None = None
+        self._in_flight: tuple[Chunk, Future[list[Entry]]] | None = None
 
     def start(self, chunk: Chunk) -> None:
         """Deliver a chunk; the one before must have been taken back by `landed`."""
@@ -33,13 +34,15 @@ class Pusher:
         """Whether `landed` would return, or raise, without waiting."""
         return self._in_flight is not None and self._in_flight[1].done()
 
-    def landed(self) -> tuple[Chunk, Exception | None]:
-        """Wait for the chunk in flight; returns it, with the error that its delivery raised if it did."""
+    def landed(self) -> tuple[Chunk, list[Entry] | Exception]:
+        """Wait for the chunk in flight; returns it, with what its delivery returned or raised."""
         assert self._in_flight is not None  # noqa: S101
         chunk, future = self._in_flight
         error = future.exception()
         self._in_flight = None
-        if error is not None and not isinstance(error, Exception):
+        if error is None:
+            return chunk, future.result()
+        if not isinstance(error, Exception):
             raise error
         return chunk, error
 

@@ -89,11 +89,11 @@ class Transfer:
         """What OpenCTI accepted counts, whatever ended the run; without its lease nothing else does."""
         try:
             if not self._pusher.is_idle:
-                chunk, error = self._pusher.landed()
-                if isinstance(error, LeaseLostError):
-                    raise error
-                if error is None:
-                    self._account_for(chunk)
+                chunk, landed = self._pusher.landed()
+                if isinstance(landed, LeaseLostError):
+                    raise landed
+                if not isinstance(landed, Exception):
+                    self._account_for(chunk, landed)
         finally:
             self._pusher.close()
 
@@ -185,22 +185,24 @@ class Transfer:
         if len(chunk):
             self._pusher.start(chunk)
 
-    def _deliver(self, chunk: Chunk) -> None:
+    def _deliver(self, chunk: Chunk) -> list[Entry]:
         self._outlet.push(chunk)
-        self._outlet.record(self._entries(chunk))
+        entries = self._entries(chunk)
+        self._outlet.record(entries)
+        return entries
 
     def _settle(self) -> None:
         """Wait for the chunk in flight, and account for it."""
-        chunk, error = self._pusher.landed()
-        if isinstance(error, BundleTooLargeError):
-            self._halve(chunk, error)
-        elif error is not None:
-            raise error
+        chunk, landed = self._pusher.landed()
+        if isinstance(landed, BundleTooLargeError):
+            self._halve(chunk, landed)
+        elif isinstance(landed, Exception):
+            raise landed
         else:
-            self._account_for(chunk)
+            self._account_for(chunk, landed)
 
-    def _account_for(self, chunk: Chunk) -> None:
-        for digest, modified_seconds in self._entries(chunk):
+    def _account_for(self, chunk: Chunk, entries: list[Entry]) -> None:
+        for digest, modified_seconds in entries:
             self._ledger.add(digest, modified_seconds)
             self._pending.discard(digest)
         self._assembler.accept(chunk)
