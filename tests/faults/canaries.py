@@ -1,6 +1,7 @@
 """Secrets that are easily found, looked for wherever a test may have left one."""
 
 import json
+import logging
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -63,10 +64,13 @@ def no_secret_shows(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> Iterator[None]:
     """After every test: not in an error that was made, what was stored or printed, a file, or the status."""
     witness = Witness()
     witness.watch(monkeypatch)
+    # pycti silences urllib3, but not its parts: whoever gets them to talk must find no secret, either.
+    caplog.set_level(logging.DEBUG, "urllib3.connectionpool")
     function: Any = request.getfixturevalue("function") if "function" in request.fixturenames else None
     yield
     for accepted in ("application/json", "text/html") if function is not None else ():
