@@ -82,7 +82,7 @@ lock: .venv/.installed ## Pin, with hashes, what requirements.in and requirement
 	done
 
 clean: ## Remove virtual environments, caches and local state
-	rm -rf .venv .venv-* .fuzz .state .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* bench/.feeds .fuzz .state .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One environment for daily work, of the preferred interpreter, and one for each other version the tests run on.

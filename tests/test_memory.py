@@ -75,3 +75,19 @@ def test_a_failed_push_stops_the_reading(tmp_path: Path, clock: SimulatedClock) 
     assert result.outcome == "failed"
     # Two chunks, and what the sockets' buffers hold, of 65 MB.
     assert read_bytes < 20 * MEGABYTE
+
+
+def test_a_push_tells_its_length_although_it_is_sent_in_parts(tmp_path: Path, clock: SimulatedClock) -> None:
+    """Proxies and platforms may refuse a body whose length they are not told."""
+    lengths: list[str | None] = []
+
+    def note_length(exchange: Exchange) -> bool:
+        if b"stixBundlePush" in exchange.body():
+            lengths.append(exchange.headers.get("Content-Length"))
+        return False
+
+    with World(tmp_path, clock) as world:
+        world.feed.size = 500
+        world.sink.fault = note_length
+        assert world.run().outcome == "ok"
+        assert lengths == [str(size) for size in world.sink.ingestion.body_sizes_bytes]
