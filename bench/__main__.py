@@ -5,6 +5,7 @@ About five minutes; with BENCH=full in the environment a million indicators more
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ LIMIT_BYTES = 256 * 1024 * 1024
 
 def main() -> None:
     """Measure everything."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # in good order: the peers must end, too
     is_full = os.environ.get("BENCH") == "full"
     rounds, usual_up_to = (FULL_ROUNDS, USUAL_UP_TO_IN_FULL) if is_full else (ROUNDS, USUAL_UP_TO)
     with _emulator() as emulator, running_peers(emulator) as peers:
