@@ -15,8 +15,15 @@ from tests.security.proxy import Proxy, running_proxy
 
 
 @pytest.fixture(autouse=True)
-def no_proxy_of_this_machine(environment: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+def no_proxy_or_authority_of_this_machine(environment: pytest.MonkeyPatch) -> None:
+    for name in (
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "requests_ca_bundle",
+        "curl_ca_bundle",
+    ):
         environment.delenv(name, raising=False)
         environment.delenv(name.upper(), raising=False)
 

@@ -8,7 +8,16 @@ from cluster25.sync import Sync
 from local.cluster25 import Cluster25
 from local.loopback import Exchange
 from local.opencti import OpenCTI
-from tests.faults.function import CLIENT_SECRET, OPENCTI_TOKEN, Function, answering, asking
+from tests.faults.function import (
+    CLIENT_SECRET,
+    EXPORT,
+    OPENCTI_TOKEN,
+    TOKEN,
+    Function,
+    answering,
+    asking,
+    at,
+)
 
 
 def test_the_debug_lines_of_the_libraries_are_among_those_that_show_no_secret(
@@ -53,6 +62,21 @@ def test_what_a_peer_repeats_is_not_shown_in_opencti_or_kept(
     function.fails(500, "source")
     assert any(b"workAdd" in body for body in told)
     assert CLIENT_SECRET.encode() not in b"".join(told)
+
+
+def test_a_bearer_token_that_does_not_look_like_one(function: Function, source: Cluster25) -> None:
+    token = "canary-bearer-without-form"
+
+    def repeat(exchange: Exchange) -> bool:
+        given = exchange.path.endswith(TOKEN)
+        exchange.answer(200 if given else 403, b'{"data": {"token": "%b"}}' % token.encode())
+        return True
+
+    source.fault = repeat
+    answer = function.fails(500, "source")
+    assert "403" in answer.error["what"]
+    source.fault = at(EXPORT, answering(403, token.encode()))
+    assert token not in str(function.fails(500, "source").document)
 
 
 def test_a_secret_in_an_object_is_kept_as_the_source_sent_it_but_not_shown(
