@@ -109,6 +109,10 @@ class Transfer:
                 full_chunks = self._take_object(raw)
             except UnsendableError as error:
                 self._reject(_id_in(raw), raw, str(error))
+            except Exception as error:
+                # A fault of ours: it must not let one object hold up all others, run after run.
+                log.exception("an object could not be read")
+                self._reject(_id_in(raw), raw, f"it could not be read ({type(error).__name__})")
             else:
                 self._hand_on(full_chunks)
         self._account_for_held_back()

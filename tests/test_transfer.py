@@ -12,13 +12,15 @@ import pytest
 
 from cluster25.chunks import Chunk
 from cluster25.clock import Budget
+from cluster25.element import Parsed
 from cluster25.errors import BundleTooLargeError, SinkUnavailableError
+from cluster25.reading import Reader, UsualIndicator
 from cluster25.run import Run, RunRequest
 from cluster25.scan import Batch
 from cluster25.settings import Settings
 from cluster25.state.ledger import Entry, Ledger
 from cluster25.state.store import Rejected
-from cluster25.stix import cluster25_author, unescape
+from cluster25.stix import Item, cluster25_author, unescape
 from cluster25.transfer import Outlet, Transfer
 from local.indicators import COMPANIONS, TYPES, Draw, make_indicator
 from local.judgement import Judgement, judge_bundles
@@ -324,3 +326,22 @@ def test_what_the_scanner_found_too_large_is_kept_by_its_head() -> None:
     (kept,) = platform.kept
     assert (kept.object_id, kept.content) == (object_id("report", 1), head)
     assert "larger" in kept.reason
+
+
+def test_an_object_that_we_cannot_read_for_a_reason_of_our_own_is_rejected_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    complete = Reader.complete
+
+    def stumble(reader: Reader, parsed: Parsed | UsualIndicator) -> Item:
+        if parsed.object_id == indicator(3)["id"]:
+            raise KeyError("an error that nobody foresaw")
+        return complete(reader, parsed)
+
+    monkeypatch.setattr(Reader, "complete", stumble)
+    platform = Platform()
+    run = Import().run([indicator(number) for number in range(10)], platform)
+    assert (run.tally.pushed, run.tally.rejected) == (9, 1)
+    [kept] = platform.kept
+    assert kept.object_id == indicator(3)["id"]
+    assert "KeyError" in kept.reason
