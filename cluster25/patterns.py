@@ -23,7 +23,6 @@ _SUBJECTS = {
     "file:hashes.sha1": Subject("StixFile", "sha1"),
     "file:hashes.sha256": Subject("StixFile", "sha256"),
 }
-_HASHES = {"md5": 32, "sha1": 40, "sha256": 64}
 _OTHER_FILE = Subject("StixFile")
 _UNKNOWN = Subject()  # an observable type that the platform does not know would fail the object
 
@@ -36,12 +35,24 @@ LOOKED_AT_CHARS = 1_024
 _STRING = r"'[^'\\]*(?:\\['\\][^'\\]*)*'"
 _PATH = rf"[a-z0-9-]+:\w+(?:\.(?:\w+|{_STRING}))*"
 _BLANK = r"[ \t\r\n]*"
-_ONE_COMPARISON = re.compile(
-    rf"{_BLANK}\[{_BLANK}({_PATH}){_BLANK}={_BLANK}({_STRING}){_BLANK}\]{_BLANK}", re.ASCII
-)
+_IS = rf"{_BLANK}={_BLANK}"
+_IS_TEXT = _IS + _STRING
+_USUAL_COMPARISONS = {
+    "ipv4": f"ipv4-addr:value{_IS_TEXT}",
+    "ipv6": f"ipv6-addr:value{_IS_TEXT}",
+    "domain": f"domain-name:value{_IS_TEXT}",
+    "url": f"url:value{_IS_TEXT}",
+    "email": f"email-addr:value{_IS_TEXT}",
+    "filename": f"file:name{_IS_TEXT}",
+    "md5": rf"file:hashes\.(?i:MD5|'MD5'){_IS}'[0-9a-fA-F]{{32}}'",
+    "sha1": rf"file:hashes\.(?i:SHA1|'SHA-?1'){_IS}'[0-9a-fA-F]{{40}}'",
+    "sha256": rf"file:hashes\.(?i:SHA256|'SHA-?256'){_IS}'[0-9a-fA-F]{{64}}'",
+}
+_ANY_USUAL = "|".join(f"(?P<{name}>{comparison})" for name, comparison in _USUAL_COMPARISONS.items())
+_USUAL_PATTERN = re.compile(rf"{_BLANK}\[{_BLANK}(?:{_ANY_USUAL}){_BLANK}\]{_BLANK}", re.ASCII)
+_OF_TYPE = {subject.indicator_type: subject for subject in _SUBJECTS.values()}
 _COMPARED = re.compile(rf"{_STRING}|({_PATH})", re.ASCII)
 _ALL_CLOSED = re.compile(rf"[^']*(?:{_STRING}[^']*)*")
-_HEX = re.compile(r"[0-9a-fA-F]+")
 
 
 class PatternError(ValueError):
@@ -57,15 +68,9 @@ def subject_of(pattern: str) -> Subject:
     """
     if len(pattern) > CHECKED_PATTERN_CHARS:
         return _first_subject(pattern[:LOOKED_AT_CHARS])
-    return _simple_subject(pattern) or _checked_subject(pattern)
-
-
-def _simple_subject(pattern: str) -> Subject | None:
-    compared = _ONE_COMPARISON.fullmatch(pattern)
-    subject = _SUBJECTS.get(_spelled_alike(compared[1])) if compared else None
-    if compared and subject and (digits := _HASHES.get(subject.indicator_type or "")):
-        return subject if len(compared[2]) == digits + 2 and _HEX.fullmatch(compared[2][1:-1]) else None
-    return subject
+    if usual := _USUAL_PATTERN.fullmatch(pattern):
+        return _OF_TYPE[usual.lastgroup]
+    return _checked_subject(pattern)
 
 
 def _checked_subject(pattern: str) -> Subject:
