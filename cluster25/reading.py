@@ -6,7 +6,7 @@ about it is left to `parse` and `complete`, so that the result is always theirs.
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, cast
 
@@ -102,11 +102,11 @@ class Reader:
         """Does what `element.parse` does."""
         try:
             members = self._decoder.decode(raw)
-            modified = parse_timestamp(members.modified, "modified")
-            if _ID.fullmatch(members.id):
+            modified = datetime.fromisoformat(members.modified)
+            if modified.tzinfo is UTC and _ID.fullmatch(members.id):
                 digest = digest_of(members.id, members.modified)
                 return UsualIndicator(members.id, digest, modified, members, raw)
-        except (ValueError, RecursionError):  # the former are msgspec's errors, and ours
+        except (ValueError, RecursionError):  # the former are msgspec's errors, too
             pass
         parsed = parse(raw)
         if parsed.object_type == "indicator":
@@ -156,7 +156,7 @@ class Reader:
         return Item(
             indicator.object_id,
             "indicator",
-            escape(raw.decode())[:-1] + ending,
+            orjson.dumps(raw.decode())[1:-2] + ending,
             (members.created_by_ref or author_id, *members.object_marking_refs),
             indicator.digest,
             indicator.modified,

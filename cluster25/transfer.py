@@ -114,7 +114,8 @@ class Transfer:
                 log.exception("an object could not be read")
                 self._reject(_id_in(raw), raw, f"it could not be read ({type(error).__name__})")
             else:
-                self._hand_on(full_chunks)
+                if full_chunks:
+                    self._hand_on(full_chunks)
         self._account_for_held_back()
         self._keep_rejected()
 
@@ -206,9 +207,8 @@ class Transfer:
             self._account_for(chunk, landed)
 
     def _account_for(self, chunk: Chunk, entries: list[Entry]) -> None:
-        for digest, modified_seconds in entries:
-            self._ledger.add(digest, modified_seconds)
-            self._pending.discard(digest)
+        self._ledger.add_new(entries)
+        self._pending.difference_update(digest for digest, _ in entries)
         self._assembler.accept(chunk)
         self._tally.chunks += 1
         self._tally.pushed += len(chunk.items)

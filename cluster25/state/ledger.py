@@ -7,8 +7,10 @@ entries were measured best: larger than what CPython's allocator pools, so that 
 and small enough that a look-up costs less than the digest it is for.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
+from zlib import crc32
 
 DIGEST_BYTES = 8
 ENTRY_BYTES = 12
@@ -26,7 +28,7 @@ def digest_of(object_id: str, version: str) -> bytes:
     different objects share a digest with a chance of about 3 in 100 million among a million; a new version of
     one is taken for the old with a chance of 1 in 4 billion.
     """
-    return _half(object_id) + _half(f"{object_id}\n{version}")
+    return _id_half(object_id) + blake2b(f"{object_id}\n{version}".encode(), digest_size=4).digest()
 
 
 def pack_entries(entries: Iterable[Entry]) -> bytes:
@@ -40,6 +42,7 @@ class Ledger:
     def __init__(self) -> None:
         """An empty ledger."""
         self._buckets = [b""]
+        self._mask = 0
         self._count = 0
 
     @classmethod
@@ -78,12 +81,23 @@ class Ledger:
 
     def knows(self, object_id: str) -> bool:
         """Whether some version of this object was accepted; wrong 1 time in 4,000 at a million entries."""
-        half = _half(object_id)
+        half = _id_half(object_id)
         return _find(self._buckets[self._index(half)], half) >= 0
 
     def add(self, digest: bytes, modified_seconds: int) -> None:
         """Remember a digest; if it is known already, its time is replaced."""
         self._put(digest, _packed_time(modified_seconds))
+
+    def add_new(self, entries: Iterable[Entry]) -> None:
+        """Remember digests that are not known yet, many at a time: each bucket is written once."""
+        added: defaultdict[int, list[bytes]] = defaultdict(list)
+        for digest, modified_seconds in entries:
+            added[self._index(digest)].append(digest + _packed_time(modified_seconds))
+        for index, packed in added.items():
+            self._buckets[index] += b"".join(packed)
+            self._count += len(packed)
+        while self._count > MEAN_BUCKET_ENTRIES * len(self._buckets):
+            self._double()
 
     def prune(self, floor_seconds: int) -> None:
         """Forget every entry whose time lies before the floor."""
@@ -97,11 +111,11 @@ class Ledger:
         while len(buckets) > 1 and count * 4 <= MEAN_BUCKET_ENTRIES * len(buckets):
             half = len(buckets) // 2
             buckets = [low + high for low, high in zip(buckets[:half], buckets[half:], strict=True)]
-        self._buckets, self._count = buckets, count
+        self._buckets, self._mask, self._count = buckets, len(buckets) - 1, count
 
     def _index(self, digest: bytes) -> int:
         # The number of buckets is a power of two: the digest's low bits choose.
-        return int.from_bytes(digest[:4], "little") & (len(self._buckets) - 1)
+        return int.from_bytes(digest[:4], "little") & self._mask
 
     def _put(self, digest: bytes, packed_time: bytes) -> None:
         index = self._index(digest)
@@ -119,6 +133,7 @@ class Ledger:
         buckets = self._buckets
         self._buckets = buckets * 2
         half = len(buckets)
+        self._mask = 2 * half - 1
         for low, bucket in enumerate(buckets):
             parts: tuple[list[bytes], list[bytes]] = ([], [])
             for entry in _entries(bucket):
@@ -126,8 +141,10 @@ class Ledger:
             self._buckets[low], self._buckets[low + half] = b"".join(parts[0]), b"".join(parts[1])
 
 
-def _half(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES // 2).digest()
+def _id_half(object_id: str) -> bytes:
+    # Spreads ids over the buckets, also ones that differ by a counter. No more is asked of it: an object is
+    # only taken for another when the other half agrees, too.
+    return crc32(object_id.encode()).to_bytes(4, "little")
 
 
 def _entries(packed: bytes) -> Iterator[bytes]:
@@ -136,7 +153,9 @@ def _entries(packed: bytes) -> Iterator[bytes]:
 
 
 def _packed_time(seconds: int) -> bytes:
-    return min(max(seconds, 0), LATEST_SECONDS).to_bytes(ENTRY_BYTES - DIGEST_BYTES, "big")
+    if not 0 <= seconds <= LATEST_SECONDS:
+        seconds = 0 if seconds < 0 else LATEST_SECONDS
+    return seconds.to_bytes(ENTRY_BYTES - DIGEST_BYTES, "big")
 
 
 def _find(bucket: bytes, digest: bytes) -> int:

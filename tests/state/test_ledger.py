@@ -77,9 +77,22 @@ def test_an_object_is_known_in_whatever_version_it_was_accepted() -> None:
     assert not any(ledger.knows(f"malware--{number}") for number in range(1000))
 
 
-def test_id_and_version_are_not_confused_and_broken_text_is_accepted() -> None:
+def test_id_and_version_are_not_confused() -> None:
     assert digest_of("ab", "c") != digest_of("a", "bc")
-    assert digest_of("\ud800", "") != digest_of("\ud801", "")
+
+
+def test_many_new_entries_at_once_are_remembered_like_one_by_one() -> None:
+    one_by_one, at_once = Ledger(), Ledger()
+    for begin in range(0, 3000, 300):
+        entries = [(digest_of(f"indicator--{number}", "1"), number) for number in range(begin, begin + 300)]
+        at_once.add_new(entries)
+        for digest, seconds in entries:
+            one_by_one.add(digest, seconds)
+    assert len(at_once) == len(one_by_one) == 3000
+    assert sorted(b"".join(at_once.pack(1200))) == sorted(b"".join(one_by_one.pack(1200)))
+    assert all(digest_of(f"indicator--{number}", "1") in at_once for number in range(3000))
+    at_once.prune(2000)
+    assert len(at_once) == 1000
 
 
 def test_times_that_do_not_fit_become_the_nearest_that_do() -> None:
