@@ -97,5 +97,6 @@ def run_until_terminated(loop: Loop) -> None:
     thread = threading.Thread(target=loop.run, name="runs")
     thread.start()
     log.info("the loop has started")
-    thread.join()
+    while thread.is_alive():
+        thread.join(1.0)  # not for ever: a signal that comes just before the wait would not end it
     log.info("the loop has ended")
