@@ -5,7 +5,6 @@ push in chunks, recording each -> commit the new checkpoint, releasing the lease
 """
 
 import logging
-from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from cluster25.client import Source
@@ -15,14 +14,12 @@ from cluster25.errors import (
     ConnectorError,
     LeaseHeldError,
     LeaseLostError,
-    SinkUnavailableError,
-    SourceUnavailableError,
 )
+from cluster25.export import Export, OutOfBudget
 from cluster25.opencti import OpenCTI
 from cluster25.plan import Plan, make_plan
 from cluster25.presence import Order, Presence
 from cluster25.run import Run, RunRequest, RunResult
-from cluster25.scan import scan_bundle
 from cluster25.settings import Settings
 from cluster25.state.document import COMPANIONS_BYTES, Outcome, State
 from cluster25.state.held import HeldLease, ResetPendingError
@@ -32,14 +29,8 @@ from cluster25.transfer import Outlet, Transfer
 
 log = logging.getLogger(__name__)
 
-PUSHING_SHARE = 0.1
-"""Of the budget, kept for pushing what has come when the time for reading is over."""
 CLOSING_SECONDS = 20.0
 """The reserve behind the budget: what is still said to OpenCTI then must not take longer."""
-
-
-class _OutOfBudget(Exception):  # noqa: N818 - no error: the run stops in time
-    """The budget is spent."""
 
 
 class Sync:
@@ -136,7 +127,7 @@ class Sync:
         except ResetPendingError:
             outcome: Outcome = "partial" if run.tally.chunks else "skipped"
             return self._release(run, lease, outcome, "A reset was asked for: the import starts over.")
-        except _OutOfBudget:
+        except OutOfBudget:
             return self._stop_in_time(run, lease)
         outcome = "ok" if run.tally.chunks else "empty"
         self._presence.tell_recovery(lease)
@@ -167,40 +158,9 @@ class Sync:
             self._settings, self._clock, run, lease.ledger, plan.floor, lease.state.companions, outlet
         )
         try:
-            self._stream(run, plan, transfer, lease.renew)
+            Export(self._settings, self._source, plan, run.budget, lease.renew).run_through(transfer)
         finally:
             run.companions = transfer.companions.to_remember(COMPANIONS_BYTES)
-
-    def _stream(self, run: Run, plan: Plan, transfer: Transfer, after_batch: Callable[[], None]) -> None:
-        """Read, push while reading, and push the rest, also the rest of an export not read to its end.
-
-        So even the slowest source makes progress, at least a chunk a run.
-        """
-        reading = run.budget.reserving(self._settings.cluster25_run_budget_sec * PUSHING_SHARE)
-        try:
-            with transfer:
-                try:
-                    self._read(plan, reading, transfer, after_batch)
-                except SourceUnavailableError:
-                    transfer.flush()
-                    raise
-                transfer.finish()
-        except (SourceUnavailableError, SinkUnavailableError) as error:
-            # Whatever breaks when the time is over, we broke it.
-            if run.budget.spent or (error.side == "source" and reading.spent):
-                raise _OutOfBudget from error
-            raise
-
-    def _read(self, plan: Plan, reading: Budget, transfer: Transfer, after_batch: Callable[[], None]) -> None:
-        with self._source.export_indicators(plan.question.types, plan.start, reading) as body:
-            batches = scan_bundle(
-                _in_time(body, reading),
-                max_objects=self._settings.cluster25_max_export_objects,
-                max_bytes=self._settings.cluster25_max_export_bytes,
-            )
-            for batch in batches:
-                transfer.take(batch)
-                after_batch()
 
     def _dry_run(self, run: Run) -> RunResult:
         """What a run would do: reads the checkpoint and the export, changes nothing anywhere."""
@@ -210,8 +170,8 @@ class Sync:
         transfer = Transfer(self._settings, self._clock, run, ledger, plan.floor, state.companions, nowhere)
         run.reason = "Dry run: nothing was pushed and nothing was changed."
         try:
-            self._stream(run, plan, transfer, lambda: None)
-        except _OutOfBudget:
+            Export(self._settings, self._source, plan, run.budget, lambda: None).run_through(transfer)
+        except OutOfBudget:
             run.reason += " The budget ended before the export did."
         return RunResult(run, "ok" if run.tally.chunks else "empty", state)
 
@@ -288,13 +248,3 @@ class Sync:
                 request_reset(self._store, self._clock)
         except ConnectorError as error:
             log.warning("the new state could not be shown in OpenCTI: %s", error)
-
-
-def _in_time(body: Iterator[bytes], reading: Budget) -> Iterator[bytes]:
-    """The body, as far as it comes within the budget."""
-    for piece in body:
-        yield piece
-        if reading.spent:
-            raise SourceUnavailableError(
-                "The time for reading was over before the export was.", "The next run goes on from here."
-            )

@@ -1,7 +1,6 @@
 """The middle of a run: from batches of raw objects to chunks that OpenCTI has accepted."""
 
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from cluster25.errors import BundleTooLargeError, LeaseLostError
 from cluster25.pusher import Pusher
 from cluster25.reading import Reader, UsualIndicator
 from cluster25.references import Assembler
+from cluster25.rejections import Rejections
 from cluster25.run import Run
 from cluster25.scan import MAX_OBJECT_BYTES, Batch
 from cluster25.settings import Settings
@@ -22,8 +22,6 @@ from cluster25.state.store import Rejected
 from cluster25.stix import COMPANION_TYPES, Item, cluster25_author, unescape
 
 log = logging.getLogger(__name__)
-
-_ID_MEMBER = re.compile(rb'"id"\s*:\s*"([a-z0-9-]{1,250}--[0-9a-fA-F-]{36})"')
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,10 @@ class Transfer:
         remembered: list[str],
         outlet: Outlet,
     ) -> None:
-        self._rejected: list[Rejected] = []
+        self._rejections = Rejections(run, clock, outlet.keep)
         self._pusher = Pusher(self._deliver)
         self._pending: set[bytes] = set()
         self._older_than_floor = Ledger()
-        self._run_id = run.run_id
-        self._clock = clock
         self._started_at = run.started_at
         self._ledger = ledger
         self._floor = floor
@@ -103,21 +99,21 @@ class Transfer:
             self._settle()
         self._tally.exported += len(batch.objects) + len(batch.oversized)
         for head in batch.oversized:
-            self._reject(_id_in(head), head, f"it is larger than {MAX_OBJECT_BYTES} bytes")
+            self._rejections.add(head, f"it is larger than {MAX_OBJECT_BYTES} bytes")
         for raw in batch.objects:
             try:
                 full_chunks = self._take_object(raw)
             except UnsendableError as error:
-                self._reject(_id_in(raw), raw, str(error))
+                self._rejections.add(raw, str(error))
             except Exception as error:
                 # A fault of ours: it must not let one object hold up all others, run after run.
                 log.exception("an object could not be read")
-                self._reject(_id_in(raw), raw, f"it could not be read ({type(error).__name__})")
+                self._rejections.add(raw, f"it could not be read ({type(error).__name__})")
             else:
                 if full_chunks:
                     self._hand_on(full_chunks)
         self._account_for_held_back()
-        self._keep_rejected()
+        self._rejections.store()
 
     def finish(self) -> None:
         """The stream has ended cleanly: push the rest, and wait until it is accepted."""
@@ -143,7 +139,7 @@ class Transfer:
         while not self._pusher.is_idle:
             self._settle()
         self._account_for_held_back()
-        self._keep_rejected()
+        self._rejections.store()
 
     def _take_object(self, raw: bytes) -> list[Chunk]:
         parsed = self._reader.parse(raw)
@@ -239,30 +235,6 @@ class Transfer:
             (item.digest, int(item.modified.timestamp()) if item.modified else now) for item in chunk.items
         ]
 
-    def _keep_rejected(self) -> None:
-        if self._rejected:
-            self._outlet.keep(self._rejected)
-            self._rejected = []
-
     def _reject_item(self, item: Item, reason: str) -> None:
         self._pending.discard(item.digest)
-        self._reject(item.object_id, unescape(item.escaped).encode(), reason)
-
-    def _reject(self, object_id: str, content: bytes, reason: str) -> None:
-        log.warning("rejected %s: %s", object_id or "an object", reason)
-        self._tally.rejected += 1
-        self._rejected.append(
-            Rejected.because(
-                reason,
-                object_id=object_id,
-                content=content,
-                run_id=self._run_id,
-                rejected_at=self._clock.now(),
-            )
-        )
-
-
-def _id_in(raw: bytes) -> str:
-    """The id in an object that may be no JSON, for a person to find it by; empty where none can be seen."""
-    found = _ID_MEMBER.search(raw)
-    return found[1].decode() if found else ""
+        self._rejections.add(unescape(item.escaped).encode(), reason)
