@@ -26,8 +26,11 @@ suite: .venv/.installed
 	@echo "== All tests, with coverage, on $$($(BIN)/python --version)"
 	@$(BIN)/python -m pytest --cov --cov-report=term
 
+# Where a test does not say which release of OpenCTI it wants, each suite has another.
+suite-3.12: export OPENCTI_RELEASE := 6.8.10
+suite-3.11: export OPENCTI_RELEASE := 6.3
 suite-%: .venv-%/.installed
-	@echo "== Tests, without the slow ones, on $$(.venv-$*/bin/python --version)"
+	@echo "== Tests, without the slow ones, on $$(.venv-$*/bin/python --version), OpenCTI $${OPENCTI_RELEASE:-7.26}"
 	@.venv-$*/bin/python -m pytest -m "not slow"
 
 # The pinned pycti is part of the suites above; these are the oldest and a middle one that the connector works with.

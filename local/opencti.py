@@ -1,5 +1,6 @@
 """A stand-in OpenCTI: GraphQL over HTTP with the rules of the real platform, in the part of one release."""
 
+import os
 from collections.abc import Mapping
 from threading import RLock
 
@@ -21,14 +22,15 @@ class OpenCTI(Loopback):
     """One platform with its connectors, works and ingestion queue, at `url`.
 
     `tokens` maps each known token to the capabilities of its user; by default only `TOKEN`, a connector's.
-    `release` is one of `RELEASES`; without `keep_bundles` nothing can be judged; `port` 0 takes any free one.
+    `release` is one of `RELEASES`, by default what OPENCTI_RELEASE names, or the newest; without
+    `keep_bundles` nothing can be judged; `port` 0 takes any free one.
     `ingestion` tells what was received, `works` the imports; `connectors` has the queue's depth to set.
     """
 
     def __init__(
         self,
         *,
-        release: str = "7.26",
+        release: str | None = None,
         tokens: Mapping[str, frozenset[str]] | None = None,
         clock: Clock | None = None,
         body_limit_bytes: int = BODY_LIMIT_BYTES,
@@ -42,8 +44,8 @@ class OpenCTI(Loopback):
         self.connectors = Connectors(clock)
         self.works = Works(clock)
         self.ingestion = Ingestion(keep_bundles=keep_bundles)
-        self.release = release
-        self._release = load_release(release)
+        self.release = release or os.environ.get("OPENCTI_RELEASE", "7.26")
+        self._release = load_release(self.release)
         self._resolvers = Resolvers(self._release.version, self.connectors, self.works, self.ingestion)
         self._lock = RLock()
 
