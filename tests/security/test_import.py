@@ -37,7 +37,8 @@ def imported(script: str, folder: Path) -> tuple[int, str]:
     """Exit status and output of a process of its own, in an empty folder, with no settings at all."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", WATCH + script],
+        # Google's libraries tell of the end of a Python release long before it comes.
+        [sys.executable, "-W", "ignore::FutureWarning", "-c", WATCH + script],
         cwd=folder,
         env=environment,
         capture_output=True,

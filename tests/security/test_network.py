@@ -95,7 +95,8 @@ def test_a_proxy_of_the_environment_gets_a_tunnel_and_reads_no_secret(
 ) -> None:
     environment.setenv("HTTPS_PROXY", proxy.url)
     assert function.call().outcome == "ok"
-    assert set(proxy.requests) == {f"CONNECT localhost:{trusted.port} HTTP/1.1"}
+    targets = {request.rpartition(" HTTP/")[0] for request in proxy.requests}  # 1.0 up to Python 3.11
+    assert targets == {f"CONNECT localhost:{trusted.port}"}
     assert b"canary" not in proxy.read
     assert at_sink(sink) == in_feed(trusted)
 
