@@ -79,7 +79,7 @@ def _checked_subject(pattern: str) -> Subject:
     if not _ALL_CLOSED.fullmatch(pattern):
         raise PatternError("a string in it does not end, or has a backslash before other than ' and \\")
     # Imported when first needed: the parser's tables cost a cold start more than everything else here.
-    from stix2patterns.validator import run_validator  # noqa: PLC0415
+    from stix2patterns.validator import run_validator  # noqa: PLC0415 - see above
 
     try:
         problems = run_validator(pattern)

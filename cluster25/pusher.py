@@ -36,7 +36,7 @@ class Pusher:
 
     def landed(self) -> tuple[Chunk, list[Entry] | Exception]:
         """Wait for the chunk in flight; returns it, with what its delivery returned or raised."""
-        assert self._in_flight is not None  # noqa: S101
+        assert self._in_flight is not None  # noqa: S101 - for the type checker: callers ask is_idle first
         chunk, future = self._in_flight
         error = future.exception()
         self._in_flight = None

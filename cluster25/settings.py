@@ -113,11 +113,11 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - given by name
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - given by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - given by name
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment before what the constructor was given."""
         return env_settings, init_settings

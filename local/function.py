@@ -66,7 +66,7 @@ class FunctionProcess:
     @property
     def pid(self) -> int:
         """Of the server; it leads a session of its own, to which its workers belong."""
-        assert self._process is not None  # noqa: S101
+        assert self._process is not None  # noqa: S101 - for the type checker
         return self._process.pid
 
     def call(self, path: str = "/", body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Exchange(BaseHTTPRequestHandler):
             if self.server.owner.receive(self):
                 self.body()  # else what the hook left unread would be taken for the next request
 
-    do_POST = do_GET  # noqa: N815
+    do_POST = do_GET  # noqa: N815 - http.server calls it by this name
 
     def body(self) -> bytes:
         """The request's body, whether it came with a length or in chunks; may be asked for repeatedly."""
