@@ -13,7 +13,7 @@ _ENVELOPE_BYTES = 512
 """What a push carries besides its objects, rounded up."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Chunk:
     """`items` were exported; `companions`, by id, come along because items refer to them.
 

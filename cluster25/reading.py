@@ -14,8 +14,8 @@ import msgspec
 import orjson
 from msgspec import UNSET, UnsetType
 
-from cluster25.element import Parsed, UnsendableError, parse, parse_timestamp
-from cluster25.patterns import PatternError, subject_of
+from cluster25.element import Parsed, parse
+from cluster25.patterns import subject_of
 from cluster25.state.ledger import digest_of
 from cluster25.stix import Item, complete, escape
 
@@ -142,16 +142,16 @@ class Reader:
             return None
         try:
             subject = subject_of(members.pattern)
-            valid_from = parse_timestamp(members.valid_from, "valid_from")
-            end = members.valid_until
-            if end is not UNSET and parse_timestamp(end, "valid_until") <= valid_from:
-                return None
-        except (PatternError, UnsendableError):
+            valid_from = datetime.fromisoformat(members.valid_from)
+            end = None if members.valid_until is UNSET else datetime.fromisoformat(members.valid_until)
+        except ValueError:
+            return None
+        if valid_from.tzinfo is not UTC or (end and (end.tzinfo is not UTC or end <= valid_from)):
             return None
         ending = _ending(
             subject.observable_type if members.x_opencti_main_observable_type is UNSET else None,
             author_id,
-            create_observables=self._create_observables and members.x_opencti_create_observables is UNSET,
+            self._create_observables and members.x_opencti_create_observables is UNSET,
         )
         return Item(
             indicator.object_id,
@@ -178,7 +178,7 @@ def _with_learned(keys: dict[str, str]) -> type[_Members]:
 
 
 @lru_cache(maxsize=64)
-def _ending(observable_type: str | None, author_id: str, *, create_observables: bool) -> bytes:
+def _ending(observable_type: str | None, author_id: str, create_observables: bool) -> bytes:  # noqa: FBT001 - a keyword costs the cache as much as the call
     """The object's end, with what it lacks, escaped."""
     changes: dict[str, Any] = {}
     if observable_type:

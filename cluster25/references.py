@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from cluster25.chunks import Chunk, Companions
 from cluster25.element import UnsendableError
 from cluster25.held_back import HeldBack
-from cluster25.stix import Item, without_references
+from cluster25.stix import COMPANION_TYPES, Item, without_references
 
 PLATFORM_MARKINGS = frozenset(
     f"marking-definition--{uuid}"
@@ -65,9 +65,21 @@ class Assembler:
 
     def add(self, item: Item) -> list[Chunk]:
         """Take an item; returns the chunks that are full now."""
-        if item.refs in self._chunk.satisfied:  # as almost always: then nothing has to be looked up
-            self._place(item)
-        elif missing := {ref for ref in item.refs if not self._is_known(ref) and ref != item.object_id}:
+        chunk = self._chunk
+        size_bytes = chunk.size_bytes + len(item.escaped) + 1
+        if (  # as almost always: then what follows below comes to this
+            item.refs in chunk.satisfied
+            and size_bytes <= self.max_bytes
+            and len(chunk) < self._max_objects
+            and item.object_id not in self._in_chunks
+            and item.object_type not in COMPANION_TYPES
+            and not self._held_back.size_bytes
+        ):
+            chunk.items.append(item)
+            chunk.size_bytes = size_bytes
+            self._in_chunks[item.object_id] = 1
+            return []
+        if missing := {ref for ref in item.refs if not self._is_known(ref) and ref != item.object_id}:
             self._held_back.add(item, missing)
             while self._held_back.size_bytes > HELD_BACK_BYTES:
                 self._place_without(self._held_back.release_oldest())
@@ -182,20 +194,18 @@ class Assembler:
         return less
 
     def _append(self, item: Item) -> None:
-        if item.is_companion and self.companions.fits(item):
+        is_companion = item.object_type in COMPANION_TYPES
+        if is_companion and self.companions.fits(item):
             if self.companions.add(item) and item.object_id in self._chunk.companions:
                 self._cut()  # an earlier version is in this chunk, the new one goes into the next
             return
-        if item.is_companion:
+        if is_companion:
             self.companions.forget(item.object_id)
         self._fill(item.refs, [item])
         self._in_chunks[item.object_id] = self._in_chunks.get(item.object_id, 0) + 1
 
     def _fill(self, refs: tuple[str, ...], items: Sequence[Item]) -> None:
         """Add items and the companions among `refs` to the chunk, or to a new one if it has no room."""
-        if refs in self._chunk.satisfied and self._has_room_for(items):
-            self._chunk.add(items, ())
-            return
         companions = self.companions.needed(refs, self._chunk.companions)
         if not self._has_room_for([*companions, *items]):
             self._cut()

@@ -46,11 +46,6 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     modified: datetime | None
     counted_as: str
 
-    @property
-    def is_companion(self) -> bool:
-        """Whether it travels with what refers to it."""
-        return self.object_type in COMPANION_TYPES
-
 
 def cluster25_author() -> Item:
     """The organisation *Cluster25*, author of what names none, with the id the platform itself would make."""

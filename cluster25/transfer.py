@@ -8,16 +8,16 @@ from typing import Self
 
 from cluster25.chunks import Chunk, Companions
 from cluster25.clock import Clock
-from cluster25.element import Parsed, UnsendableError
+from cluster25.element import UnsendableError
 from cluster25.errors import BundleTooLargeError, LeaseLostError
 from cluster25.pusher import Pusher
-from cluster25.reading import Reader, UsualIndicator
+from cluster25.reading import Reader
 from cluster25.references import Assembler
 from cluster25.rejections import Rejections
 from cluster25.run import Run
 from cluster25.scan import MAX_OBJECT_BYTES, Batch
 from cluster25.settings import Settings
-from cluster25.state.ledger import Entry, Ledger
+from cluster25.state.ledger import Entry, Ledger, entry_of
 from cluster25.state.store import Rejected
 from cluster25.stix import COMPANION_TYPES, Item, cluster25_author, unescape
 
@@ -147,25 +147,24 @@ class Transfer:
             item = self._reader.complete(parsed)
             if self.companions.fits(item):
                 return self._assembler.add(item)
-        if parsed.digest in self._pending:  # it comes twice; the first may be held back itself
+        digest = parsed.digest
+        if digest in self._pending:  # it comes twice; the first may be held back itself
             self._tally.skipped += 1
             return []
-        if not self._is_wanted(parsed):
-            self._tally.skipped += 1
-            return self._assembler.show(parsed.object_id)
+        if digest in self._ledger:
+            if parsed.modified is None:  # else pruning would forget it while the source still sends it
+                self._ledger.add(digest, int(self._started_at.timestamp()))
+            return self._skip(parsed.object_id)
+        if self._floor and parsed.modified and parsed.modified < self._floor:
+            self._older_than_floor.add(digest, 0)
+            return self._skip(parsed.object_id)
         item = self._reader.complete(parsed)
-        self._pending.add(item.digest)
+        self._pending.add(digest)
         return self._assembler.add(item)
 
-    def _is_wanted(self, parsed: Parsed | UsualIndicator) -> bool:
-        if parsed.digest in self._ledger:
-            if parsed.modified is None:  # else pruning would forget it while the source still sends it
-                self._ledger.add(parsed.digest, int(self._started_at.timestamp()))
-            return False
-        if self._floor and parsed.modified and parsed.modified < self._floor:
-            self._older_than_floor.add(parsed.digest, 0)
-            return False
-        return True
+    def _skip(self, object_id: str) -> list[Chunk]:
+        self._tally.skipped += 1
+        return self._assembler.show(object_id)
 
     def _read(self, raw: bytes) -> Item:
         return self._reader.complete(self._reader.parse(raw))
@@ -204,11 +203,11 @@ class Transfer:
 
     def _account_for(self, chunk: Chunk, entries: list[Entry]) -> None:
         self._ledger.add_new(entries)
-        self._pending.difference_update(digest for digest, _ in entries)
+        self._pending.difference_update([item.digest for item in chunk.items])
         self._assembler.accept(chunk)
         self._tally.chunks += 1
         self._tally.pushed += len(chunk.items)
-        self._tally.by_type.update(item.counted_as for item in chunk.items)
+        self._tally.by_type.update([item.counted_as for item in chunk.items])
 
     def _halve(self, chunk: Chunk, error: BundleTooLargeError) -> None:
         """Push a chunk that was refused as too large in two halves; an object refused alone is rejected."""
@@ -232,7 +231,8 @@ class Transfer:
     def _entries(self, chunk: Chunk) -> list[Entry]:
         now = int(self._started_at.timestamp())
         return [
-            (item.digest, int(item.modified.timestamp()) if item.modified else now) for item in chunk.items
+            entry_of(item.digest, int(item.modified.timestamp()) if item.modified else now)
+            for item in chunk.items
         ]
 
     def _reject_item(self, item: Item, reason: str) -> None:

@@ -18,7 +18,7 @@ from cluster25.reading import Reader, UsualIndicator
 from cluster25.run import Run, RunRequest
 from cluster25.scan import Batch
 from cluster25.settings import Settings
-from cluster25.state.ledger import Entry, Ledger
+from cluster25.state.ledger import DIGEST_BYTES, Entry, Ledger
 from cluster25.state.store import Rejected
 from cluster25.stix import Item, cluster25_author, unescape
 from cluster25.transfer import Outlet, Transfer
@@ -58,7 +58,7 @@ class Platform:
         self.happened.append(("pushed", [item.digest for item in chunk.items]))
 
     def record(self, entries: list[Entry]) -> None:
-        self.happened.append(("recorded", [digest for digest, _ in entries]))
+        self.happened.append(("recorded", [entry[:DIGEST_BYTES] for entry in entries]))
 
     @property
     def ids(self) -> list[str]:

@@ -13,7 +13,7 @@ from cluster25.clock import to_rfc3339
 from cluster25.errors import StateDamagedError
 from cluster25.state.store import Stored
 
-VERSION: Final = 1
+VERSION: Final = 2
 INLINE_LEDGER_BYTES = 512 * 1024
 COMPANIONS_BYTES = 128 * 1024
 REMEMBERED_RUNS = 50
@@ -76,7 +76,7 @@ class RunSummary(_Part):
 class State(_Part):
     """The document. Immutable: a change makes a new one, and counts once the store has accepted it."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     fence: int = 0
     """Grows with every lease."""
     lease: Lease | None = None

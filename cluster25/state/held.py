@@ -16,7 +16,7 @@ from typing import Any
 from cluster25.clock import Clock, to_rfc3339
 from cluster25.errors import LeaseLostError, StateUnavailableError
 from cluster25.state.document import INLINE_LEDGER_BYTES, Backfill, Lease, Question, RunSummary, State
-from cluster25.state.ledger import Entry, Ledger, pack_entries
+from cluster25.state.ledger import Entry, Ledger
 from cluster25.state.store import ConflictError, Page, Store, Stored, attempts
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class HeldLease:
 
     def record(self, entries: list[Entry]) -> None:
         """Remember that OpenCTI has accepted a chunk, and renew the lease. Raises ResetPendingError."""
-        packed = pack_entries(entries)
+        packed = b"".join(entries)
         self._write(lambda state: self._renewed(state).changed(pages=state.pages + 1), page_entries=packed)
 
     def renew(self) -> None:

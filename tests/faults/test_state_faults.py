@@ -199,7 +199,7 @@ def test_state_lost_during_a_run_holds_the_lease_until_it_ends_and_then_goes_on(
 
 Damage = Callable[[dict[str, Any]], dict[str, Any]]
 DAMAGES: dict[str, Damage] = {
-    "version of the future": lambda document: {**document, "version": 2},
+    "version of the future": lambda document: {**document, "version": 3},
     "no version": lambda document: {name: value for name, value in document.items() if name != "version"},
     "watermark that is no time": lambda document: {**document, "watermark": "yesterday"},
     "unknown field": lambda document: {**document, "cursor": "abc"},

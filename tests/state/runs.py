@@ -7,7 +7,7 @@ from typing import Any
 from cluster25.state.document import Lease, Outcome, Question, RunSummary, State
 from cluster25.state.held import HeldLease
 from cluster25.state.lease import read_state
-from cluster25.state.ledger import Entry, digest_of
+from cluster25.state.ledger import DIGEST_BYTES, Entry, digest_of, entry_of
 from cluster25.state.store import ConflictError, Store
 from tests.clock import SimulatedClock
 
@@ -21,7 +21,12 @@ QUESTION = Question(base_url="https://api.example/api/v1", types=["domain", "ipv
 
 def entries(clock: SimulatedClock, *names: str) -> list[Entry]:
     """One ledger entry for each name, modified now."""
-    return [(digest_of(f"indicator--{name}", "1"), int(clock.now().timestamp())) for name in names]
+    return [entry_of(digest_of(f"indicator--{name}", "1"), int(clock.now().timestamp())) for name in names]
+
+
+def digests(clock: SimulatedClock, *names: str) -> list[bytes]:
+    """What the ledger finds these entries by."""
+    return [entry[:DIGEST_BYTES] for entry in entries(clock, *names)]
 
 
 def summary(clock: SimulatedClock, outcome: Outcome = "ok", run_id: str = "run-a") -> RunSummary:
@@ -33,8 +38,7 @@ def summary(clock: SimulatedClock, outcome: Outcome = "ok", run_id: str = "run-a
 def accept(held: HeldLease, accepted: list[Entry]) -> None:
     """What a run does when OpenCTI has accepted a chunk."""
     held.record(accepted)
-    for digest, modified_seconds in accepted:
-        held.ledger.add(digest, modified_seconds)
+    held.ledger.add_new(accepted)
 
 
 def commit(

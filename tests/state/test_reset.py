@@ -11,7 +11,7 @@ from cluster25.state.lease import acquire, read_state, request_reset
 from cluster25.state.store import ConflictError, Store
 from tests.clock import SimulatedClock
 from tests.state.conftest import OpenStore
-from tests.state.runs import LEASE_SECONDS, Write, accept, commit, entries, fail_once, summary
+from tests.state.runs import LEASE_SECONDS, Write, accept, commit, digests, entries, fail_once, summary
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_ordered_by_opencti_the_run_itself_starts_over(
     accept(held, entries(clock, "5"))
     clock.advance(LEASE_SECONDS)
     held = acquire(open_store(), clock, "run-d", LEASE_SECONDS)
-    assert [digest in held.ledger for digest, _ in entries(clock, "1", "2", "5")] == [False, False, True]
+    assert [digest in held.ledger for digest in digests(clock, "1", "2", "5")] == [False, False, True]
     commit(held, clock)
     assert len(acquire(open_store(), clock, "run-e", LEASE_SECONDS).ledger) == 1
 

@@ -122,7 +122,7 @@ from cluster25.state.sqlite import SqliteStore
 held = acquire(SqliteStore(Path(sys.argv[1]), "c"), SystemClock(), sys.argv[2], 0.2)
 number = held.state.pages
 while True:
-    held.record([(number.to_bytes(8, "little"), 2**31)])
+    held.record([number.to_bytes(11, "little")])
     number += 1
     print(number, flush=True)
 """
