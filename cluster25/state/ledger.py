@@ -1,7 +1,7 @@
 """The ledger: which objects OpenCTI has accepted, at 11 bytes each, stored and in memory.
 
 One entry is the 8-byte digest of `(id, version)` followed by the object's modified time, 3 bytes in units of
-256 seconds since the epoch, rounded up: an entry is kept some minutes longer than need be, never shorter.
+256 seconds since the epoch: an entry may be kept some minutes longer than need be, never shorter.
 Entries lie packed in buckets of `bytes`, chosen by the digest's first bits and searched by `bytes.find`; a
 Python object per entry would cost ten times as much. Buckets of 64 to 128 entries were measured best: larger
 than what CPython's allocator pools, so that freed ones are reused, and small enough to be searched in less
@@ -83,7 +83,7 @@ class Ledger:
     def __contains__(self, digest: bytes) -> bool:
         """Whether an object with this digest was accepted."""
         # As by `_index` and `_find`, whose calls would cost more than what they do.
-        bucket = self._buckets[int.from_bytes(digest[:4]) & self._mask]
+        bucket = self._buckets[int.from_bytes(digest[:4], "little") & self._mask]
         return digest in bucket and _find(bucket, digest) >= 0
 
     def knows(self, object_id: str) -> bool:
@@ -101,7 +101,7 @@ class Ledger:
         mask = self._mask
         for entry in entries:
             # As in `_index`, whose call would cost as much again.
-            added[int.from_bytes(entry[:4]) & mask].append(entry)
+            added[int.from_bytes(entry[:4], "little") & mask].append(entry)
         for index, packed in added.items():
             self._buckets[index] += b"".join(packed)
             self._count += len(packed)
@@ -124,7 +124,7 @@ class Ledger:
 
     def _index(self, digest: bytes) -> int:
         # The number of buckets is a power of two: the digest's low bits choose.
-        return int.from_bytes(digest[:4]) & self._mask
+        return int.from_bytes(digest[:4], "little") & self._mask
 
     def _put(self, entry: Entry) -> None:
         index = self._index(entry)
@@ -146,7 +146,7 @@ class Ledger:
         for low, bucket in enumerate(buckets):
             parts: tuple[list[bytes], list[bytes]] = ([], [])
             for entry in _entries(bucket):
-                parts[int.from_bytes(entry[:4]) & half > 0].append(entry)
+                parts[int.from_bytes(entry[:4], "little") & half > 0].append(entry)
             self._buckets[low], self._buckets[low + half] = b"".join(parts[0]), b"".join(parts[1])
 
 
@@ -155,7 +155,7 @@ def _entries(packed: bytes) -> list[bytes]:
 
 
 def _packed_time(seconds: int) -> bytes:
-    units = -(-seconds // TIME_UNIT_SECONDS)
+    units = seconds // TIME_UNIT_SECONDS
     try:
         return units.to_bytes(TIME_BYTES)
     except OverflowError:
