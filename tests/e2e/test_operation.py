@@ -57,7 +57,7 @@ def test_the_platform_shows_state_runs_and_queue(
     answer = function.run()
     connector = connector_of(sink)
     shown = json.loads(connector.state or "")
-    assert (shown["version"], shown["watermark"]) == (1, answer["watermark"])
+    assert (shown["version"], shown["watermark"]) == (2, answer["watermark"])
     assert (shown["last_run"]["outcome"], shown["last_run"]["pushed"]) == ("ok", 200)
     assert connector.info == {
         "run_and_terminate": False,
