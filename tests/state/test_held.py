@@ -365,7 +365,7 @@ def test_a_million_objects_are_recorded_committed_and_found_again(
 ) -> None:
     for chunk in range(500):
         first = chunk * 2000
-        accept(held, [number.to_bytes(ENTRY_BYTES, "little") for number in range(first, first + 2000)])
+        accept(held, [entry_of(number.to_bytes(8, "little"), 2**31) for number in range(first, first + 2000)])
     resumed = acquire(open_store(), clock, "run-a", LEASE_SECONDS)
     assert len(resumed.ledger) == 1_000_000
     commit(resumed, clock)
