@@ -73,12 +73,12 @@ class Assembler:
             and len(chunk) < self._max_objects
             and item.object_id not in self._in_chunks
             and item.object_type not in COMPANION_TYPES
-            and not self._held_back.size_bytes
         ):
             chunk.items.append(item)
             chunk.size_bytes = size_bytes
             self._in_chunks[item.object_id] = 1
-            return []
+            self._arrive(item.object_id)
+            return self._take_full()
         if missing := {ref for ref in item.refs if not self._is_known(ref) and ref != item.object_id}:
             self._held_back.add(item, missing)
             while self._held_back.size_bytes > HELD_BACK_BYTES:

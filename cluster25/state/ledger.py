@@ -146,7 +146,7 @@ class Ledger:
         for low, bucket in enumerate(buckets):
             parts: tuple[list[bytes], list[bytes]] = ([], [])
             for entry in _entries(bucket):
-                parts[int.from_bytes(entry[:4], "little") & half > 0].append(entry)
+                parts[self._index(entry) >= half].append(entry)
             self._buckets[low], self._buckets[low + half] = b"".join(parts[0]), b"".join(parts[1])
 
 

@@ -84,6 +84,18 @@ def test_an_object_is_known_in_whatever_version_it_was_accepted() -> None:
     assert not any(ledger.knows(f"malware--{number}") for number in range(1000))
 
 
+def test_objects_whose_ids_agree_in_their_half_still_differ() -> None:
+    of_half: dict[bytes, bytes] = {}
+    collisions = 0
+    for number in range(300_000):
+        digest = digest_of(f"indicator--{number}", "2026-03-01T12:00:00Z")
+        other = of_half.setdefault(digest[:4], digest)
+        if other is not digest:
+            collisions += 1
+            assert other != digest
+    assert collisions
+
+
 def test_id_and_version_are_not_confused() -> None:
     assert digest_of("ab", "c") != digest_of("a", "bc")
 
