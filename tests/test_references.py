@@ -186,6 +186,20 @@ def test_authors_and_markings_that_come_last_still_come_first_in_every_chunk() -
     assert judge_bundles({"type": "bundle", "objects": objects} for objects in delivery.objects).sound
 
 
+def test_a_marking_travels_with_what_refers_to_it_also_when_it_refers_to_no_more_than_its_neighbours() -> None:
+    author = AUTHOR.object_id
+    marking = content_of("marking-definition", 2, [author])
+    delivery = deliver(
+        content_of("malware", 1, [author]),
+        marking,
+        *(content_of("indicator", number, [author, marking["id"]]) for number in range(10, 15)),
+        max_objects=4,
+    )
+    assert [item.object_type for chunk in delivery.chunks for item in chunk.items].count("indicator") == 5
+    assert all(item.object_type not in COMPANION_TYPES for chunk in delivery.chunks for item in chunk.items)
+    assert all(marking["id"] in ids for ids in delivery.ids[1:])
+
+
 def test_a_relationship_waits_for_both_its_ends_and_goes_at_once_where_they_are_on_the_platform() -> None:
     ends = object_id("indicator", 1), object_id("malware", 2)
     relationship = content_of("relationship", 3, ends)
