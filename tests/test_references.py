@@ -186,7 +186,7 @@ def test_authors_and_markings_that_come_last_still_come_first_in_every_chunk() -
     assert judge_bundles({"type": "bundle", "objects": objects} for objects in delivery.objects).sound
 
 
-def test_a_marking_travels_with_what_refers_to_it_also_when_it_refers_to_no_more_than_its_neighbours() -> None:
+def test_a_marking_travels_along_even_where_it_refers_to_no_more_than_its_neighbours() -> None:
     author = AUTHOR.object_id
     marking = content_of("marking-definition", 2, [author])
     delivery = deliver(
