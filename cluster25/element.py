@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 import orjson
-from pycti.utils.opencti_stix2_splitter import supported_types
 
+from cluster25.pycti_parts import supported_types
 from cluster25.state.ledger import digest_of
 
 NESTED_LEVELS = 100

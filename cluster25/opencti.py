@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 import msgspec
 import orjson
-from pycti import OpenCTIApiClient
 
 from cluster25.clock import Budget
 from cluster25.errors import BundleTooLargeError, SinkRefusedError, SinkUnavailableError
 from cluster25.graphql import ROLE_REMEDY, read_data
+from cluster25.pycti_parts import OpenCTIApiClient
 from cluster25.settings import Settings
 from cluster25.transport import Body, Peer, excerpt
 

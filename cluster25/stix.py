@@ -10,11 +10,10 @@ from typing import Any
 
 import msgspec
 import orjson
-from pycti import Identity
-from pycti.utils.opencti_stix2_splitter import OPENCTI_EXTENSION
 
 from cluster25.element import Parsed, UnsendableError, parse
 from cluster25.indicator import check_pattern, completed
+from cluster25.pycti_parts import OPENCTI_EXTENSION, Identity
 
 COMPANION_TYPES = frozenset({"identity", "marking-definition"})
 """Few, referred to by many: they travel with each chunk that refers to them."""
