@@ -42,7 +42,7 @@ pycti-suite-%: .venv-pycti-%/.installed
 	    echo "   skipped: this release of pycti needs libmagic (Debian, Ubuntu: apt install libmagic1)"; \
 	else \
 	    .venv-pycti-$*/bin/python -m pytest -m "not slow" tests/e2e tests/local/test_pycti_calls.py \
-	        tests/test_opencti.py tests/test_stix.py tests/test_references.py; \
+	        tests/test_opencti.py tests/test_pycti_parts.py tests/test_stix.py tests/test_references.py; \
 	fi
 
 fuzz: .venv-fuzz/.installed ## CASES=200000 mutated exports through the connector; what it finds lies in .fuzz, for fuzz/corpus

@@ -6,6 +6,7 @@ about it is left to `parse` and `complete`, so that the result is always theirs.
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, cast
@@ -14,10 +15,10 @@ import msgspec
 import orjson
 from msgspec import UNSET, UnsetType
 
-from cluster25.element import Parsed, parse
+from cluster25.element import parse
 from cluster25.patterns import subject_of
 from cluster25.state.ledger import digest_of
-from cluster25.stix import Item, complete, escape
+from cluster25.stix import COMPANION_TYPES, Item, complete, escape
 
 LEARNED_KEYS = 64
 
@@ -78,15 +79,8 @@ class _Members(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 _KNOWN_KEYS = frozenset(field.encode_name for field in msgspec.structs.fields(_Members))
 
 
-class UsualIndicator(msgspec.Struct, frozen=True, gc=False):
-    """What `Parsed` tells of an object, of one that has not been read as a whole."""
-
-    object_id: str
-    digest: bytes
-    modified: datetime
-    members: _Members
-    raw: bytes
-    object_type: str = "indicator"
+IsNew = Callable[[str, bytes, datetime | None], bool]
+"""Tells, by an object's id, digest and modified time, whether it is worth completing."""
 
 
 class Reader:
@@ -96,29 +90,34 @@ class Reader:
         self._author_id = author_id
         self._create_observables = create_observables
         self._learned: dict[str, str] = {}
-        self._decoder = msgspec.json.Decoder(_Members)
+        self._decode = msgspec.json.Decoder(_Members).decode
 
-    def parse(self, raw: bytes) -> Parsed | UsualIndicator:
-        """Does what `element.parse` does."""
+    def read(self, raw: bytes, is_new: IsNew) -> Item | None:
+        """What `complete` makes of what `parse` makes of the object, or None if it is not new.
+
+        Companions are read, new or not. Raises
+        `UnsendableError` as these do.
+        """
         try:
-            members = self._decoder.decode(raw)
+            members = self._decode(raw)
             modified = datetime.fromisoformat(members.modified)
-            if modified.tzinfo is UTC and _ID.fullmatch(members.id):
-                digest = digest_of(members.id, members.modified)
-                return UsualIndicator(members.id, digest, modified, members, raw)
+            is_usual = modified.tzinfo is UTC and _ID.fullmatch(members.id)
         except (ValueError, RecursionError):  # the former are msgspec's errors, too
-            pass
-        parsed = parse(raw)
-        if parsed.object_type == "indicator":
-            self._learn(parsed.content)
-        return parsed
-
-    def complete(self, parsed: Parsed | UsualIndicator) -> Item:
-        """Does what `stix.complete` does."""
-        if isinstance(parsed, UsualIndicator):
-            if item := self._complete_usual(parsed):
+            is_usual = None
+        if is_usual:
+            digest = digest_of(members.id, members.modified)
+            if not is_new(members.id, digest, modified):
+                return None
+            if item := self._completed(members, raw, digest, modified):
                 return item
-            parsed = parse(parsed.raw)
+            parsed = parse(raw)
+        else:
+            parsed = parse(raw)
+            if parsed.object_type == "indicator":
+                self._learn(parsed.content)
+            is_companion = parsed.object_type in COMPANION_TYPES
+            if not is_companion and not is_new(parsed.object_id, parsed.digest, parsed.modified):
+                return None
         return complete(parsed, author_id=self._author_id, create_observables=self._create_observables)
 
     def _learn(self, content: dict[str, Any]) -> None:
@@ -132,11 +131,10 @@ class Reader:
             return
         for key in new_keys:
             self._learned[key] = f"learned_{len(self._learned)}"
-        self._decoder = msgspec.json.Decoder(_with_learned(self._learned))
+        self._decode = msgspec.json.Decoder(_with_learned(self._learned)).decode
 
-    def _complete_usual(self, indicator: UsualIndicator) -> Item | None:
-        """What `complete` would make of the object, or None if that is for `complete` to say."""
-        members, raw = indicator.members, indicator.raw
+    def _completed(self, members: _Members, raw: bytes, digest: bytes, modified: datetime) -> Item | None:
+        """What `complete` would make of a usual indicator, or None if that is for `complete` to say."""
         author_id = "" if members.created_by_ref else self._author_id
         if members.created_by_ref == "" or members.x_opencti_main_observable_type == "" or raw[-1:] != b"}":
             return None
@@ -154,12 +152,12 @@ class Reader:
             self._create_observables and members.x_opencti_create_observables is UNSET,
         )
         return Item(
-            indicator.object_id,
+            members.id,
             "indicator",
             orjson.dumps(raw.decode())[1:-2] + ending,
             (members.created_by_ref or author_id, *members.object_marking_refs),
-            indicator.digest,
-            indicator.modified,
+            digest,
+            modified,
             subject.indicator_type or "indicator",
         )
 

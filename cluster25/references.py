@@ -34,7 +34,7 @@ HELD_BACK_BYTES = 8 << 20
 
 
 class Assembler:
-    """Takes items in the order of the stream, gives chunks in the order they must be pushed.
+    """Takes items in the order of the stream, gives chunks in the order they must be pushed, by `take_full`.
 
     `is_accepted` tells whether OpenCTI has an object with that id; items without an author get `author_id`.
     Chunks have at most `max_objects` and `max_bytes`, unless one object with its companions has more, and no
@@ -63,47 +63,48 @@ class Assembler:
         self._withdrawn: set[str] = set()
         self._held_back = HeldBack()
 
-    def add(self, item: Item) -> list[Chunk]:
-        """Take an item; returns the chunks that are full now."""
+    def add(self, item: Item) -> None:
+        """Take an item."""
         chunk = self._chunk
         size_bytes = chunk.size_bytes + len(item.escaped) + 1
         if (  # as almost always: then what follows below comes to this
             item.refs in chunk.satisfied
             and size_bytes <= self.max_bytes
-            and len(chunk) < self._max_objects
+            and len(chunk.items) + len(chunk.companions) < self._max_objects
             and item.object_id not in self._in_chunks
             and item.object_type not in COMPANION_TYPES
         ):
             chunk.items.append(item)
             chunk.size_bytes = size_bytes
             self._in_chunks[item.object_id] = 1
-            self._arrive(item.object_id)
-            return self._take_full()
-        if missing := {ref for ref in item.refs if not self._is_known(ref) and ref != item.object_id}:
+            if self._held_back.size_bytes:
+                self._arrive(item.object_id)
+        elif missing := {ref for ref in item.refs if not self._is_known(ref) and ref != item.object_id}:
             self._held_back.add(item, missing)
             while self._held_back.size_bytes > HELD_BACK_BYTES:
                 self._place_without(self._held_back.release_oldest())
         else:
             self._place(item)
-        return self._take_full()
 
-    def show(self, object_id: str) -> list[Chunk]:
-        """Note that the stream has shown an object OpenCTI has; returns the chunks that are full now."""
+    def show(self, object_id: str) -> None:
+        """Note that the stream has shown an object that OpenCTI has."""
         self._arrive(object_id)
-        return self._take_full()
 
-    def finish(self) -> list[Chunk]:
-        """The stream has ended: returns the last chunks, with everything that was held back."""
+    def finish(self) -> None:
+        """The stream has ended: what was held back goes into chunks, and the last counts as full."""
         self._place_without(self._held_back.release_all())
         for companion in self.companions.unsent():
             self._fill((companion.object_id,), [])
         self._cut()
-        return self._take_full()
 
-    def flush(self) -> list[Chunk]:
-        """Returns the chunk begun, full or not."""
+    def flush(self) -> None:
+        """The chunk begun counts as full."""
         self._cut()
-        return self._take_full()
+
+    def take_full(self) -> list[Chunk]:
+        """The chunks that became full since the last time."""
+        full, self._full = self._full, []
+        return full
 
     def accept(self, chunk: Chunk) -> None:
         """Note that OpenCTI has the chunk, so that from now on `is_accepted` answers for its items."""
@@ -169,8 +170,6 @@ class Assembler:
 
     def _arrive(self, object_id: str) -> None:
         """Append all that waited for this object and for nothing else, and what waited for those."""
-        if not self._held_back.size_bytes:
-            return
         arrived = [object_id]
         while arrived:
             for item in self._held_back.arrived(arrived.pop()):
@@ -226,9 +225,3 @@ class Assembler:
         if len(self._chunk):
             self._full.append(self._chunk)
             self._chunk = Chunk()
-
-    def _take_full(self) -> list[Chunk]:
-        if not self._full:
-            return []
-        full, self._full = self._full, []
-        return full

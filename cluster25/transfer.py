@@ -8,7 +8,7 @@ from typing import Self
 
 from cluster25.chunks import Chunk, Companions
 from cluster25.clock import Clock
-from cluster25.element import UnsendableError
+from cluster25.element import UnsendableError, parse
 from cluster25.errors import BundleTooLargeError, LeaseLostError
 from cluster25.pusher import Pusher
 from cluster25.reading import Reader
@@ -19,7 +19,7 @@ from cluster25.scan import MAX_OBJECT_BYTES, Batch
 from cluster25.settings import Settings
 from cluster25.state.ledger import Entry, Ledger, entry_of
 from cluster25.state.store import Rejected
-from cluster25.stix import COMPANION_TYPES, Item, cluster25_author, unescape
+from cluster25.stix import COMPANION_TYPES, Item, cluster25_author, complete, unescape
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,11 @@ class Transfer:
         self._reader = Reader(
             author_id=author.object_id, create_observables=settings.cluster25_create_observables
         )
-        self.companions = Companions([author, *(self._read(text.encode()) for text in remembered)])
+        earlier = (
+            complete(parse(text.encode()), author_id=author.object_id, create_observables=False)
+            for text in remembered
+        )
+        self.companions = Companions([author, *earlier])
         self._assembler = Assembler(
             self.companions,
             lambda object_id: ledger.knows(object_id) or self._older_than_floor.knows(object_id),
@@ -102,22 +106,21 @@ class Transfer:
             self._rejections.add(head, f"it is larger than {MAX_OBJECT_BYTES} bytes")
         for raw in batch.objects:
             try:
-                full_chunks = self._take_object(raw)
+                self._take_object(raw)
             except UnsendableError as error:
                 self._rejections.add(raw, str(error))
             except Exception as error:
                 # A fault of ours: it must not let one object hold up all others, run after run.
                 log.exception("an object could not be read")
                 self._rejections.add(raw, f"it could not be read ({type(error).__name__})")
-            else:
-                if full_chunks:
-                    self._hand_on(full_chunks)
+        self._hand_on()
         self._account_for_held_back()
         self._rejections.store()
 
     def finish(self) -> None:
         """The stream has ended cleanly: push the rest, and wait until it is accepted."""
-        self._hand_on(self._assembler.finish())
+        self._assembler.finish()
+        self._hand_on()
         self._drain()
         if self._tally.dropped_references:
             log.warning("dropped %d references to objects that never came", self._tally.dropped_references)
@@ -132,7 +135,8 @@ class Transfer:
 
         What is held back for want of something else is left to the next run.
         """
-        self._hand_on(self._assembler.flush())
+        self._assembler.flush()
+        self._hand_on()
         self._drain()
 
     def _drain(self) -> None:
@@ -141,41 +145,41 @@ class Transfer:
         self._account_for_held_back()
         self._rejections.store()
 
-    def _take_object(self, raw: bytes) -> list[Chunk]:
-        parsed = self._reader.parse(raw)
-        if parsed.object_type in COMPANION_TYPES:
-            item = self._reader.complete(parsed)
+    def _take_object(self, raw: bytes) -> None:
+        item = self._reader.read(raw, self._is_new)
+        if item is None:
+            return
+        if item.object_type in COMPANION_TYPES:
             if self.companions.fits(item):
-                return self._assembler.add(item)
-        digest = parsed.digest
+                self._assembler.add(item)
+                return
+            if not self._is_new(item.object_id, item.digest, item.modified):
+                return
+        self._pending.add(item.digest)
+        self._assembler.add(item)
+
+    def _is_new(self, object_id: str, digest: bytes, modified: datetime | None) -> bool:
         if digest in self._pending:  # it comes twice; the first may be held back itself
             self._tally.skipped += 1
-            return []
+            return False
         if digest in self._ledger:
-            if parsed.modified is None:  # else pruning would forget it while the source still sends it
+            if modified is None:  # else pruning would forget it while the source still sends it
                 self._ledger.add(digest, int(self._started_at.timestamp()))
-            return self._skip(parsed.object_id)
-        if self._floor and parsed.modified and parsed.modified < self._floor:
+        elif self._floor and modified and modified < self._floor:
             self._older_than_floor.add(digest, 0)
-            return self._skip(parsed.object_id)
-        item = self._reader.complete(parsed)
-        self._pending.add(digest)
-        return self._assembler.add(item)
-
-    def _skip(self, object_id: str) -> list[Chunk]:
+        else:
+            return True
         self._tally.skipped += 1
-        return self._assembler.show(object_id)
-
-    def _read(self, raw: bytes) -> Item:
-        return self._reader.complete(self._reader.parse(raw))
+        self._assembler.show(object_id)
+        return False
 
     def _account_for_held_back(self) -> None:
         self._tally.dropped_references = self._assembler.dropped_references
         for item, reason in self._assembler.take_rejected():
             self._reject_item(item, reason)
 
-    def _hand_on(self, chunks: list[Chunk]) -> None:
-        for chunk in chunks:
+    def _hand_on(self) -> None:
+        for chunk in self._assembler.take_full():
             self._start(chunk)
 
     def _start(self, chunk: Chunk) -> None:

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 
 import msgspec
 import orjson
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster25 import reading
 from cluster25.element import UnsendableError, parse
-from cluster25.reading import Reader, UsualIndicator
+from cluster25.reading import Reader
 from cluster25.stix import Item, cluster25_author, complete
 from local.feed import Feed
 from local.indicators import COMPANIONS
@@ -108,6 +110,18 @@ def objects(draw: st.DrawFn) -> bytes:
     return raw + draw(BLANKS)
 
 
+def read(reader: Reader, raw: bytes) -> Item:
+    item = reader.read(raw, lambda *_: True)
+    assert item is not None
+    return item
+
+
+def is_usual(reader: Reader, raw: bytes) -> bool:
+    with mock.patch.object(reading, "parse", wraps=parse) as exact:
+        reader.read(raw, lambda *_: True)
+    return not exact.called
+
+
 def outcome(make: Any) -> Any:
     """What is made, with the references in no order; or why it cannot be."""
     try:
@@ -122,34 +136,53 @@ def test_a_reader_does_what_parse_and_complete_do(raws: list[bytes], create_obse
     reader = Reader(author_id=AUTHOR_ID, create_observables=create_observables)
     for raw in (*raws, *raws):  # the second time with whatever was learned the first time
 
-        def read(raw: bytes = raw) -> Item:
-            return reader.complete(reader.parse(raw))
+        def read_usually(raw: bytes = raw) -> Item:
+            return read(reader, raw)
 
         def read_exactly(raw: bytes = raw) -> Item:
             return complete(parse(raw), author_id=AUTHOR_ID, create_observables=create_observables)
 
-        assert outcome(read) == outcome(read_exactly)
+        assert outcome(read_usually) == outcome(read_exactly)
 
 
 def test_the_feed_is_read_the_fast_way() -> None:
     reader = Reader(author_id=AUTHOR_ID, create_observables=False)
-    reader.parse(orjson.dumps(FEED.indicator(0)))
+    assert not is_usual(reader, orjson.dumps(FEED.indicator(0)))  # it has keys to be learned
     for number in range(1, 300):
-        assert isinstance(reader.parse(orjson.dumps(FEED.indicator(number))), UsualIndicator)
+        assert is_usual(reader, orjson.dumps(FEED.indicator(number)))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_is_not_new_is_not_completed(number: int) -> None:
+    reader, asked = Reader(author_id=AUTHOR_ID, create_observables=False), []
+    read(reader, orjson.dumps(FEED.indicator(0)))
+    content = FEED.indicator(number) | {"pattern": "no pattern", "x_new": number}
+    parsed = parse(orjson.dumps(content))
+
+    def is_new(*told: Any) -> bool:
+        asked.append(told)
+        return False
+
+    assert reader.read(orjson.dumps(content), is_new) is None
+    assert reader.read(orjson.dumps(content), is_new) is None
+    assert asked == [(parsed.object_id, parsed.digest, parsed.modified)] * 2
 
 
 @pytest.mark.parametrize("companion", COMPANIONS)
-def test_companions_are_read_like_other_objects(companion: dict[str, Any]) -> None:
-    reader = Reader(author_id=AUTHOR_ID, create_observables=False)
-    assert reader.parse(orjson.dumps(companion)).object_type == companion["type"]
+def test_companions_are_read_new_or_not(companion: dict[str, Any]) -> None:
+    item = Reader(author_id=AUTHOR_ID, create_observables=False).read(
+        orjson.dumps(companion), lambda *_: False
+    )
+    assert item is not None
+    assert item.object_type == companion["type"]
 
 
 def test_keys_without_end_are_not_all_learned() -> None:
     reader = Reader(author_id=AUTHOR_ID, create_observables=False)
     for number in range(200):
         raw = orjson.dumps({**FEED.indicator(number), f"x_{number}": number})
-        assert not isinstance(reader.parse(raw), UsualIndicator)
-    assert isinstance(reader.parse(orjson.dumps({**FEED.indicator(1), "x_1": 1})), UsualIndicator)
+        assert not is_usual(reader, raw)
+    assert is_usual(reader, orjson.dumps({**FEED.indicator(1), "x_1": 1}))
 
 
 @pytest.mark.parametrize(
@@ -160,4 +193,4 @@ def test_a_key_of_any_spelling_may_come_again_and_again(key: str) -> None:
     reader = Reader(author_id=AUTHOR_ID, create_observables=False)
     expected = outcome(lambda: complete(parse(raw), author_id=AUTHOR_ID, create_observables=False))
     for _ in range(3):
-        assert outcome(lambda: reader.complete(reader.parse(raw))) == expected
+        assert outcome(lambda: read(reader, raw)) == expected

@@ -48,10 +48,18 @@ class Delivery:
             self.accepted |= {item.object_id for item in chunk.items}
             self.assembler.accept(chunk)
 
+    def add(self, item: Item) -> None:
+        self.assembler.add(item)
+        self.push(self.assembler.take_full())
+
+    def finish(self) -> None:
+        self.assembler.finish()
+        self.push(self.assembler.take_full())
+
     def of(self, items: Iterable[Item]) -> "Delivery":
         for item in items:
-            self.push(self.assembler.add(item))
-        self.push(self.assembler.finish())
+            self.add(item)
+        self.finish()
         self.rejected += self.assembler.take_rejected()
         return self
 
@@ -211,9 +219,10 @@ def test_a_relationship_waits_for_both_its_ends_and_goes_at_once_where_they_are_
 def test_an_end_that_the_stream_shows_but_is_not_sent_again_counts_as_shown() -> None:
     delivery = Delivery(known=frozenset([object_id("malware", 2)]))
     relationship = content_of("relationship", 3, [object_id("indicator", 1), object_id("malware", 2)])
-    assert delivery.assembler.add(item_of(relationship)) == []
+    delivery.assembler.add(item_of(relationship))
+    assert delivery.assembler.take_full() == []
     delivery.assembler.show(object_id("indicator", 1))
-    delivery.push(delivery.assembler.finish())
+    delivery.finish()
     assert delivery.latest(relationship["id"])["source_ref"] == object_id("indicator", 1)
 
 
@@ -250,13 +259,11 @@ def test_what_waits_for_something_held_back_takes_it_along_when_the_buffer_is_fu
     malware = content_of("malware", 3, [object_id("malware", 99)])
     with mock.patch.object(references, "HELD_BACK_BYTES", 5_000):
         delivery = Delivery(known=frozenset([object_id("malware", 2)]))
-        delivery.push(delivery.assembler.add(item_of(relationship)))
-        delivery.push(delivery.assembler.add(item_of(malware)))
+        delivery.add(item_of(relationship))
+        delivery.add(item_of(malware))
         for number in range(10, 20):
-            delivery.push(
-                delivery.assembler.add(item_of(content_of("malware", number, [object_id("malware", 99)])))
-            )
-        delivery.push(delivery.assembler.finish())
+            delivery.add(item_of(content_of("malware", number, [object_id("malware", 99)])))
+        delivery.finish()
     assert delivery.assembler.take_rejected() == []
     assert [item.object_id for item in delivery.chunks[0].items][:2] == [malware["id"], relationship["id"]]
 
@@ -295,7 +302,8 @@ def test_versions_keep_apart_also_when_an_earlier_chunk_is_accepted_late() -> No
     delivery = Delivery()
     first, second, third = (item_of(content_of("indicator", 1, [], version)) for version in range(3))
     delivery.assembler.add(first)
-    in_flight = delivery.assembler.add(second)
+    delivery.assembler.add(second)
+    in_flight = delivery.assembler.take_full()
     delivery.push(in_flight)
     delivery.of([third])
     assert [len(chunk.items) for chunk in delivery.chunks] == [1, 1, 1]
@@ -355,7 +363,8 @@ def test_chunks_keep_to_their_bytes_unless_one_object_alone_has_more() -> None:
 def test_a_chunk_that_is_taken_back_is_there_no_longer() -> None:
     delivery = Delivery(max_objects=2)
     delivery.assembler.add(item_of(content_of("malware", 1, [])))
-    (chunk,) = delivery.assembler.add(item_of(content_of("malware", 2, [])))
+    delivery.assembler.add(item_of(content_of("malware", 2, [])))
+    (chunk,) = delivery.assembler.take_full()
     delivery.assembler.withdraw(chunk)
     delivery.of([item_of(content_of("relationship", 3, [object_id("malware", 1), object_id("malware", 2)]))])
     assert [item.object_id for item, _ in delivery.rejected] == [object_id("relationship", 3)]
@@ -371,8 +380,8 @@ def test_memory_stays_flat_when_everything_refers_to_what_never_comes(shared: bo
         with mock.patch.object(references, "HELD_BACK_BYTES", 1 << 20):
             for number in range(10_000):
                 absent = object_id("malware", 1 if shared else 1_000_000 + number)
-                chunks = delivery.assembler.add(item_of(content_of("indicator", number, [absent])))
-                for chunk in chunks:
+                delivery.assembler.add(item_of(content_of("indicator", number, [absent])))
+                for chunk in delivery.assembler.take_full():
                     delivery.assembler.accept(chunk)
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:

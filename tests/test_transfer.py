@@ -12,9 +12,8 @@ import pytest
 
 from cluster25.chunks import Chunk
 from cluster25.clock import Budget
-from cluster25.element import Parsed
 from cluster25.errors import BundleTooLargeError, SinkUnavailableError
-from cluster25.reading import Reader, UsualIndicator
+from cluster25.reading import IsNew, Reader
 from cluster25.run import Run, RunRequest
 from cluster25.scan import Batch
 from cluster25.settings import Settings
@@ -331,14 +330,14 @@ def test_what_the_scanner_found_too_large_is_kept_by_its_head() -> None:
 def test_an_object_that_we_cannot_read_for_a_reason_of_our_own_is_rejected_like_any_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    complete = Reader.complete
+    read = Reader.read
 
-    def stumble(reader: Reader, parsed: Parsed | UsualIndicator) -> Item:
-        if parsed.object_id == indicator(3)["id"]:
+    def stumble(reader: Reader, raw: bytes, is_new: IsNew) -> Item | None:
+        if json.loads(raw)["id"] == indicator(3)["id"]:
             raise KeyError("an error that nobody foresaw")
-        return complete(reader, parsed)
+        return read(reader, raw, is_new)
 
-    monkeypatch.setattr(Reader, "complete", stumble)
+    monkeypatch.setattr(Reader, "read", stumble)
     platform = Platform()
     run = Import().run([indicator(number) for number in range(10)], platform)
     assert (run.tally.pushed, run.tally.rejected) == (9, 1)

@@ -10,6 +10,7 @@ time than it takes to read the object.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from struct import Struct
 
 from xxhash import xxh32_digest
 
@@ -20,6 +21,9 @@ TIME_UNIT_SECONDS = 256
 MEAN_BUCKET_ENTRIES = 128
 VERSION_SEED = 1
 """Makes the two halves of a digest independent of each other."""
+
+_index_bits = Struct("<I").unpack_from
+"""The half of a digest that tells the id, as a number: its low bits choose the bucket."""
 
 Entry = bytes
 """A digest and the modified time that belongs to it, packed by `entry_of`."""
@@ -38,7 +42,11 @@ def digest_of(object_id: str, version: str) -> bytes:
 
 def entry_of(digest: bytes, modified_seconds: int) -> Entry:
     """A digest with its time, in seconds since the epoch; one outside of 1970 to 2106 becomes the nearest."""
-    return digest + _packed_time(modified_seconds)
+    units = modified_seconds // TIME_UNIT_SECONDS
+    try:
+        return digest + units.to_bytes(TIME_BYTES)
+    except OverflowError:
+        return digest + (bytes(TIME_BYTES) if units < 0 else b"\xff" * TIME_BYTES)
 
 
 class Ledger:
@@ -83,7 +91,7 @@ class Ledger:
     def __contains__(self, digest: bytes) -> bool:
         """Whether an object with this digest was accepted."""
         # As by `_index` and `_find`, whose calls would cost more than what they do.
-        bucket = self._buckets[int.from_bytes(digest[:4], "little") & self._mask]
+        bucket = self._buckets[_index_bits(digest)[0] & self._mask]
         return digest in bucket and _find(bucket, digest) >= 0
 
     def knows(self, object_id: str) -> bool:
@@ -101,7 +109,7 @@ class Ledger:
         mask = self._mask
         for entry in entries:
             # As in `_index`, whose call would cost as much again.
-            added[int.from_bytes(entry[:4], "little") & mask].append(entry)
+            added[_index_bits(entry)[0] & mask].append(entry)
         for index, packed in added.items():
             self._buckets[index] += b"".join(packed)
             self._count += len(packed)
@@ -110,7 +118,7 @@ class Ledger:
 
     def prune(self, floor_seconds: int) -> None:
         """Forget every entry whose time lies before the floor and not in the same unit of time."""
-        floor = _packed_time(floor_seconds)
+        floor = entry_of(b"", floor_seconds)
         kept_entries = (
             [entry for entry in _entries(bucket) if entry[DIGEST_BYTES:] >= floor] for bucket in self._buckets
         )
@@ -123,8 +131,8 @@ class Ledger:
         self._buckets, self._mask, self._count = buckets, len(buckets) - 1, count
 
     def _index(self, digest: bytes) -> int:
-        # The number of buckets is a power of two: the digest's low bits choose.
-        return int.from_bytes(digest[:4], "little") & self._mask
+        bits: int = _index_bits(digest)[0]
+        return bits & self._mask  # the number of buckets is a power of two
 
     def _put(self, entry: Entry) -> None:
         index = self._index(entry)
@@ -152,14 +160,6 @@ class Ledger:
 
 def _entries(packed: bytes) -> list[bytes]:
     return [packed[start : start + ENTRY_BYTES] for start in range(0, len(packed), ENTRY_BYTES)]
-
-
-def _packed_time(seconds: int) -> bytes:
-    units = seconds // TIME_UNIT_SECONDS
-    try:
-        return units.to_bytes(TIME_BYTES)
-    except OverflowError:
-        return bytes(TIME_BYTES) if units < 0 else b"\xff" * TIME_BYTES
 
 
 def _find(bucket: bytes, digest: bytes) -> int:
