@@ -40,17 +40,22 @@ class Export:
         So even the slowest source makes progress. Raises `OutOfBudget` when the time was over first, else
         what source, sink and state raise.
         """
+        broke_off = False
         try:
             with transfer:
                 try:
                     self._read(transfer)
-                except SourceUnavailableError:
+                except SourceUnavailableError as error:
+                    # Whatever breaks when the time is over, we broke it. What broke off before is a failure,
+                    # however late it is when the rest is pushed.
+                    broke_off = not self._reading.spent
                     transfer.flush()
-                    raise
+                    if broke_off:
+                        raise
+                    raise OutOfBudget from error
                 transfer.finish()
-        except (SourceUnavailableError, SinkUnavailableError) as error:
-            # Whatever breaks when the time is over, we broke it.
-            if self._budget.spent or (error.side == "source" and self._reading.spent):
+        except SinkUnavailableError as error:
+            if self._budget.spent and not broke_off:
                 raise OutOfBudget from error
             raise
 

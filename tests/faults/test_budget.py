@@ -10,7 +10,7 @@ from local.cluster25 import Cluster25
 from local.feed import Feed
 from local.loopback import Exchange
 from local.opencti import OpenCTI
-from tests.faults.function import Function, NotedClock, asking, at_sink, in_feed
+from tests.faults.function import Function, NotedClock, asking, at_sink, everything_once, in_feed
 
 FEED = 300
 CHUNK_OBJECTS = 10
@@ -65,6 +65,27 @@ def test_what_appears_during_a_long_import_is_imported(
     slow_sink.fault = None
     assert function.call().status == 200
     assert at_sink(slow_sink) == in_feed(source)
+
+
+def test_what_broke_off_in_time_is_a_failure_however_late_the_rest_is_pushed(
+    environment: pytest.MonkeyPatch,
+    function: Function,
+    source: Cluster25,
+    slow_sink: OpenCTI,
+    clock: NotedClock,
+) -> None:
+    environment.setenv("CLUSTER25_CHUNK_OBJECTS", "1000")
+
+    def cut(pieces: Iterator[bytes]) -> Iterator[bytes]:
+        yield next(pieces)
+        clock.advance(BUDGET_SECONDS - PUSH_SECONDS + 1)
+
+    source.transform = cut
+    failed = function.fails(503, "source")
+    assert "cut short" in failed.error["what"]
+    assert 0 < failed.document["pushed"] < FEED
+    slow_sink.fault = None
+    everything_once(function, source, slow_sink)
 
 
 def test_no_progress_is_a_failure(
