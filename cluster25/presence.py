@@ -76,16 +76,18 @@ class Presence:
     def tell_failure(self, lease: HeldLease, error: ConnectorError) -> None:
         """Leave a work in error with the reason, for the first failure of a row; the lease notes it."""
         if not lease.failure_told:
-            lease.failure_told = self._tell("import failed", str(error), in_error=True)
+            lease.failure_told = self._tell(lease, "import failed", str(error), in_error=True)
 
     def tell_recovery(self, lease: HeldLease) -> None:
         """Leave a work that says that the failure told of is over."""
         if lease.failure_told:
-            lease.failure_told = not self._tell("import works again", "It works again.", in_error=False)
+            told = self._tell(lease, "import works again", "It works again.", in_error=False)
+            lease.failure_told = not told
 
-    def _tell(self, what: str, message: str, *, in_error: bool) -> bool:
+    def _tell(self, lease: HeldLease, what: str, message: str, *, in_error: bool) -> bool:
         name = f"{self._settings.connector_name} {what} @ {to_rfc3339(self._clock.now())}"
-        budget = Budget.of(self._clock, TELLING_SECONDS)
+        # The rest of the lease is for giving it back: what the run did must not hang on a message.
+        budget = Budget.of(self._clock, min(TELLING_SECONDS, lease.remaining_seconds() / 2))
         try:
             self._sink.report(name, redact(message), budget, in_error=in_error)
         except ConnectorError as error:

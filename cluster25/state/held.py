@@ -59,9 +59,12 @@ class HeldLease:
 
     def renew(self) -> None:
         """Renew the lease when more than a third of it is used. Raises ResetPendingError."""
-        left = self._lease_end(self.state) - self._clock.now()
-        if left < timedelta(seconds=self._lease_seconds) * 2 / 3:
+        if self.remaining_seconds() < self._lease_seconds * 2 / 3:
             self._write(self._renewed)
+
+    def remaining_seconds(self) -> float:
+        """How long the lease lasts unless it is renewed; not above zero once it is over."""
+        return (self._lease_end(self.state) - self._clock.now()).total_seconds()
 
     def reset(self) -> None:
         """Forget the checkpoint, because OpenCTI ordered it; the run goes on as a first run would."""
