@@ -42,6 +42,10 @@ ENDING_SECONDS = 10.0
 """What is under way when a budget is ended early may take that much longer."""
 
 
+NAP_SECONDS = 5.0
+"""A wait within a budget that is ended early lasts no longer than that."""
+
+
 @dataclass
 class Budget:
     """The time a run may use; every wait on a network is bounded by what is left of it."""
@@ -64,6 +68,12 @@ class Budget:
     def spent(self) -> bool:
         """Whether nothing more may be begun."""
         return self.ended_early or self.clock.monotonic() >= self.ends
+
+    def sleep(self, seconds: float) -> None:
+        """Wait that long; less when it is ended early."""
+        wakes_at = self.clock.monotonic() + seconds
+        while not self.ended_early and (left := wakes_at - self.clock.monotonic()) > 0:
+            self.clock.sleep(min(left, NAP_SECONDS))
 
     def reserving(self, seconds: float) -> "Budget":
         """A budget that ends so much before this one, and early when this one does."""

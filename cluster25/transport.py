@@ -144,7 +144,7 @@ class Peer:
             stop=lambda state: state.attempt_number >= TRIES or out_of_time(state),
             wait=wait,
             retry=tenacity.retry_if_exception_type(self.unavailable),
-            sleep=budget.clock.sleep,
+            sleep=budget.sleep,
             reraise=True,
         )
         return retrying(attempt)

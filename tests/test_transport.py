@@ -150,6 +150,19 @@ def test_waits_are_drawn_from_zero_to_a_bound_that_doubles() -> None:
         assert 0.9 * bound < max(drawn) <= bound
 
 
+def test_a_long_wait_ends_soon_after_the_budget_is_ended_early() -> None:
+    class Hurried(SimulatedClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if self.monotonic() >= 20:
+                budget.end_early()
+
+    clock = Hurried()
+    budget = Budget.of(clock, 1000)
+    assert open_peer().retry(budget, failing(1, lambda: unavailable(300.0))) == 2
+    assert 20 <= clock.monotonic() <= 25
+
+
 @pytest.mark.parametrize("asked_seconds", [10.0, 10.5, float("inf")])
 def test_no_wait_reaches_the_end_of_the_budget(clock: SimulatedClock, asked_seconds: float) -> None:
     with pytest.raises(SourceUnavailableError):

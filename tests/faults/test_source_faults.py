@@ -248,7 +248,7 @@ def test_retry_after_is_honoured(
     retry_after = "17" if form == "seconds" else format_datetime(wait_until, usegmt=True)
     source.fault = at(path, times(1, answering(status, Retry_After=retry_after)))
     assert function.call().outcome == "ok"
-    assert clock.slept == [17.0]
+    assert sum(clock.slept) == 17.0
 
 
 @pytest.mark.parametrize("retry_after", ["61", "9" * 5000, "Mon, 02 Mar 2026 12:00:00 GMT"])
@@ -267,7 +267,8 @@ def test_waits_together_stay_within_the_budget(
 ) -> None:
     source.fault = at(EXPORT, answering(429, Retry_After="25"))
     function.fails(503, "source")
-    assert clock.slept == [25.0, 25.0]
+    assert sum(clock.slept) == 50.0
+    assert source.requests[EXPORT_URL] == 3
 
 
 @pytest.mark.parametrize("retry_after", ["0", "-3", "soon", "Sun, 01 Mar 2026 11:00:00 GMT"])
@@ -276,8 +277,7 @@ def test_a_retry_after_that_names_no_wait(
 ) -> None:
     source.fault = at(EXPORT, times(1, answering(429, Retry_After=retry_after)))
     assert function.call().outcome == "ok"
-    (slept,) = clock.slept
-    assert 0 <= slept <= 1
+    assert sum(clock.slept) <= 1
 
 
 def test_gzip_is_read(function: Function, source: Cluster25, sink: OpenCTI) -> None:
