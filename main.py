@@ -18,7 +18,7 @@ from cluster25.connector import Connector
 from cluster25.errors import BadRequestError, ConnectorError
 from cluster25.logs import configure, run_context, trace_of
 from cluster25.operation.status import REJECTED_SHOWN, status_document
-from cluster25.redaction import redact
+from cluster25.redaction import redact, redact_all
 from cluster25.request import BODY_BYTES, FORM, parse_body, parse_tick
 from cluster25.run import RunRequest, RunResult
 from cluster25.settings import google_cloud_project, load_settings
@@ -70,7 +70,8 @@ def cluster25_connector(request: Request) -> Response:
                     "remedy": "Look for this run_id in the log, and report what stands there.",
                 },
             }
-    body = redact(json.dumps({"run_id": run_id, **answer}))
+    # Before it is encoded: afterwards a backslash might go with a secret, and the rest be no JSON.
+    body = json.dumps(redact_all({"run_id": run_id, **answer}))
     return Response(body, status, JSON_HEADERS)
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from collections import deque
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
@@ -58,6 +59,15 @@ def redact(text: str) -> str:
     for pattern in _UNKNOWN_SECRETS:
         text = pattern.sub(rf"\1{MASK}", text)
     return text
+
+
+def redact_all(document: Any) -> Any:
+    """A copy of a JSON document in which every text is redacted, keys included."""
+    if isinstance(document, str):
+        return redact(document)
+    if isinstance(document, dict):
+        return {redact(key): redact_all(value) for key, value in document.items()}
+    return [redact_all(value) for value in document] if isinstance(document, list) else document
 
 
 def _compile() -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus, urlencode
 import pytest
 
 from cluster25 import redaction
-from cluster25.redaction import hide, hide_token, redact
+from cluster25.redaction import hide, hide_token, redact, redact_all
 
 AWKWARD = 'p4ss/w"ord\\ with+signs & ünïcode'
 PLAIN = "plain-secret-of-the-redaction-test"
@@ -105,3 +105,9 @@ def test_what_looks_like_a_secret_is_hidden_though_unknown(text: str, redacted: 
 )
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert redact(text) == text
+
+
+def test_every_text_of_a_document_is_redacted_and_all_else_is_kept() -> None:
+    hide(PLAIN)
+    document = {"a": [PLAIN, {PLAIN: f"x {PLAIN}"}], "b": {"c": [1, 2.5, True, None]}}
+    assert redact_all(document) == {"a": ["***", {"***": "x ***"}], "b": {"c": [1, 2.5, True, None]}}
