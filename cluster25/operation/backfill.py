@@ -1,16 +1,21 @@
 """A backfill: runs by hand, one after the other, until all that was asked for is in OpenCTI."""
 
 import threading
+from datetime import timedelta
 from uuid import uuid4
 
 from cluster25.connector import Connector
 from cluster25.logs import run_context
 from cluster25.operation.health import SUCCESSES
 from cluster25.run import RunRequest, RunResult
+from cluster25.state.document import State
+from cluster25.state.lease import read_state
 from cluster25.sync import Sync
 
 WAIT_SECONDS = 15.0
 """Between two tries while another run holds the lease, OpenCTI's queue is full, or a peer is away."""
+
+REGULAR_TRIGGERS = {"scheduler", "loop"}
 
 FAILURES = 5
 """So many failed runs in a row end a backfill; the same command goes on where it ended."""
@@ -20,6 +25,7 @@ class BackfillRuns:
     """The runs, with what they did so far; `run` in one thread, the rest from any."""
 
     _sync: Sync | None = None
+    _is_alone = False
 
     def __init__(self, connector: Connector, request: RunRequest, wait_seconds: float = WAIT_SECONDS) -> None:
         self._connector = connector
@@ -40,10 +46,12 @@ class BackfillRuns:
             finished = result.outcome in SUCCESSES - {"partial"}
             if finished or for_good or self._stopping.is_set():
                 return result
-            if result.outcome != "partial":
+            if result.outcome == "partial":
+                self._give_way(result.state)
+            else:
                 self._waiting_for = str(result.error or result.run.reason)
                 self._stopping.wait(self._wait_seconds)
-                self._waiting_for = ""
+            self._waiting_for = ""
 
     def stop(self) -> None:
         """Let the run under way stop at its next chunk, and make no other."""
@@ -62,6 +70,26 @@ class BackfillRuns:
             return f"{self.pushed:,} pushed in {self._runs} runs; waiting: {self._waiting_for}"
         done = f"{self._tally('exported'):,} exported, {self._tally('skipped'):,} of them known"
         return f"{self.pushed:,} pushed; run {self._runs}: {done}"
+
+    def _give_way(self, state: State) -> None:
+        """When a regular run is overdue, leave the lease to it: it comes too seldom to find it free.
+
+        If none comes for an interval, they have been stopped, and nobody is waited for again.
+        """
+        clock, interval = self._connector.clock, self._connector.settings.cluster25_interval_sec
+        overdue_since = clock.now() - timedelta(seconds=2 * interval)
+        newest = next((run.started_at for run in state.runs if run.trigger in REGULAR_TRIGGERS), None)
+        if newest is None or newest > overdue_since or self._is_alone:
+            return
+        self._waiting_for = "a regular run, which is overdue"
+        waits_until = clock.monotonic() + interval
+        while not self._stopping.wait(self._wait_seconds):
+            now = read_state(self._connector.store)
+            if now.lease or now.last_run != state.last_run:
+                return
+            if clock.monotonic() >= waits_until:
+                self._is_alone = True
+                return
 
     def _tally(self, count: str) -> int:
         run = self._sync.under_way if self._sync else None

@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -178,6 +179,52 @@ def test_a_backfill_waits_for_the_lease(connector: Connector, sink: OpenCTI) -> 
     runs = BackfillRuns(connector, LONG_AGO, wait_seconds=0.1)
     assert runs.run().outcome == "ok"
     assert runs.pushed == sink.ingestion.distinct() == FEED_SIZE
+
+
+@pytest.mark.parametrize("comes", [True, False], ids=["one comes", "none comes"])
+def test_a_backfill_leaves_the_lease_to_a_regular_run_that_is_overdue(
+    settings: pytest.MonkeyPatch, source: Cluster25, sink: OpenCTI, state: ReadState, comes: bool
+) -> None:
+    settings.setenv("CLUSTER25_INTERVAL_SEC", "1")
+    settings.setenv("CLUSTER25_RUN_BUDGET_SEC", "1")
+    settings.setenv("CLUSTER25_CHUNK_OBJECTS", "100")
+    settings.setenv("CLUSTER25_IMPORT_START_DATE", "PT1H")
+    connector = Connector.of(load_settings(), SystemClock())
+    assert connector.sync().run("regular", RunRequest("scheduler")).outcome in {"ok", "empty"}
+    sink.fault = slow_pushes(0.2)
+    runs = BackfillRuns(connector, LONG_AGO, wait_seconds=0.01)
+    waiting: list[str] = []
+
+    def wait(_seconds: float) -> bool:
+        waiting.append(runs.describe())
+        if comes:
+            connector.sync().run("another", RunRequest("scheduler"))
+        else:
+            time.sleep(0.1)
+        return False
+
+    time.sleep(2)  # two intervals without a regular run
+    settings.setattr(runs._stopping, "wait", wait)
+    assert runs.run().outcome == "ok"
+    assert all("overdue" in line for line in waiting)
+    triggers = [run.trigger for run in state().runs]
+    assert triggers.count("backfill") >= 3
+    if comes:
+        assert len(waiting) == triggers.count("scheduler") - 1 > 0
+    else:
+        assert 5 <= len(waiting) <= 15  # once only, for an interval
+    assert sink.ingestion.distinct() == FEED_SIZE
+
+
+def test_a_backfill_where_no_regular_run_was_ever_seen_waits_for_none(
+    settings: pytest.MonkeyPatch, source: Cluster25, sink: OpenCTI
+) -> None:
+    settings.setenv("CLUSTER25_RUN_BUDGET_SEC", "1")
+    settings.setenv("CLUSTER25_CHUNK_OBJECTS", "100")
+    sink.fault = slow_pushes(0.2)
+    runs = BackfillRuns(Connector.of(load_settings(), SystemClock()), LONG_AGO)
+    settings.setattr(runs._stopping, "wait", lambda _seconds: pytest.fail("it waits"))
+    assert runs.run().outcome == "ok"
 
 
 @pytest.mark.parametrize(("status", "requests"), [(403, 1), (503, 5)])
