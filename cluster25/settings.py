@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     cluster25_create_observables: bool = False
     cluster25_run_budget_sec: int = Field(480, ge=1, le=_DAY_SECONDS)
     cluster25_lease_sec: int = Field(570, ge=1, le=_DAY_SECONDS, validate_default=True)
-    cluster25_chunk_objects: int = Field(2_000, ge=1, le=100_000)
+    cluster25_chunk_objects: int = Field(2_000, ge=1, le=90_000)  # a page of the ledger is one document
     cluster25_chunk_bytes: int = Field(4_194_304, ge=1, le=_PLATFORM_BODY_LIMIT_BYTES)
     cluster25_max_export_objects: int = Field(MAX_EXPORT_OBJECTS, ge=1)
     cluster25_max_export_bytes: int = Field(MAX_EXPORT_BYTES, ge=1)

@@ -23,7 +23,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.field_path import FieldPath
 
-from cluster25.errors import StateDamagedError
+from cluster25.errors import SettingsError, StateDamagedError
 from cluster25.state.firestore_errors import errors_explained
 from cluster25.state.store import ConflictError, Page, Rejected, Stored
 
@@ -66,7 +66,12 @@ class FirestoreStore:
 
     @cached_property
     def _client(self) -> firestore.Client:
-        return firestore.Client(project=self._project, database=self._database)
+        try:
+            return firestore.Client(project=self._project, database=self._database)
+        except OSError as error:  # what the library raises where nothing names a project
+            raise SettingsError(
+                f"It is not known which project Firestore is in: {error}", "Set FIRESTORE_PROJECT."
+            ) from error
 
     @property
     def _document(self) -> firestore.DocumentReference:

@@ -1,20 +1,24 @@
 """What only Firestore can do wrong, and what a run costs there."""
 
+import json
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 import pytest
 
 from cluster25.errors import LeaseHeldError, SettingsError, StateDamagedError, StateUnavailableError
+from cluster25.settings import Settings
 from cluster25.state.document import COMPANIONS_BYTES, INLINE_LEDGER_BYTES, REMEMBERED_RUNS, State
 from cluster25.state.firestore import FirestoreStore
 from cluster25.state.lease import acquire, read_state
+from cluster25.state.ledger import ENTRY_BYTES
 from cluster25.state.store import ConflictError, Page, Rejected
 from tests.clock import SimulatedClock
 from tests.state.relay import relaying
@@ -80,6 +84,12 @@ def test_a_chunk_costs_one_request_that_carries_only_what_is_new(
     assert len(str(request)) < 2000
 
 
+[LARGEST_CHUNK] = [
+    bound.le for bound in Settings.model_fields["cluster25_chunk_objects"].metadata if hasattr(bound, "le")
+]
+LARGEST_PAGE_BYTES = LARGEST_CHUNK * ENTRY_BYTES
+
+
 @pytest.mark.usefixtures("firestore_emulator")
 def test_the_fullest_document_fits(connect: Connect, clock: SimulatedClock) -> None:
     failed = summary(clock, "failed").model_copy(
@@ -92,10 +102,26 @@ def test_the_fullest_document_fits(connect: Connect, clock: SimulatedClock) -> N
     for _ in range(REMEMBERED_RUNS):
         state = state.with_run(failed)
     store = connect()
-    store.write(state.to_document(), None, Page(0, 0, b"z" * INLINE_LEDGER_BYTES))
+    store.write(state.to_document(), None, Page(0, 0, b"z" * LARGEST_PAGE_BYTES))
     assert read_state(connect()) == state
     with pytest.raises(SettingsError, match="maximum"):
         store.write({"too": b"x" * 600_000, "large": b"x" * 600_000}, store.read())
+
+
+def test_where_nothing_names_a_project_the_message_names_the_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = tmp_path / "person.json"
+    names = ("type", "client_id", "client_secret", "refresh_token")
+    person.write_text(json.dumps(dict.fromkeys(names, "x") | {"type": "authorized_user"}))
+    for name in ("FIRESTORE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(person))
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    with pytest.raises(SettingsError) as caught:
+        read_state(FirestoreStore(None, "(default)", "tests", "connector"))
+    assert "project" in caught.value.what
+    assert "FIRESTORE_PROJECT" in caught.value.remedy
 
 
 @pytest.mark.usefixtures("firestore_emulator")
