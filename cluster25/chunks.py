@@ -4,10 +4,8 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from cluster25.state.document import COMPANIONS_BYTES
 from cluster25.stix import Item, escape, unescape
-
-COMPANION_BYTES = 1 << 20
-"""Identities and markings beyond this are objects like any other, sent once."""
 
 _ENVELOPE_BYTES = 512
 """What a push carries besides its objects, rounded up."""
@@ -47,15 +45,20 @@ class Chunk:
 
 
 class Companions:
-    """Identities and markings: all that earlier runs remembered and this run's stream has shown."""
+    """Identities and markings: all that earlier runs remembered and this run's stream has shown.
+
+    There is room for `COMPANIONS_BYTES`, as much as the state remembers; those beyond are objects like any
+    other, sent once.
+    """
 
     def __init__(self, remembered: Iterable[Item]) -> None:
+        """`remembered` in the order that `to_remember` gave."""
         self._known: dict[str, Item] = {}
         self._accepted: dict[str, Item] = {}
         self._size_bytes = 0
         for item in remembered:
             self.add(item)
-        self.accept(self._known.values())
+        self.accept(reversed(self._known.values()))
 
     def __contains__(self, object_id: str) -> bool:
         """Whether it can be attached to what refers to it."""
@@ -63,7 +66,7 @@ class Companions:
 
     def fits(self, item: Item) -> bool:
         """Whether there is room for it; without room it is an object like any other."""
-        return self._size_with(item) <= COMPANION_BYTES
+        return self._size_with(item) <= COMPANIONS_BYTES
 
     def add(self, item: Item) -> bool:
         """Attach this from now on, unless a newer version is known; returns whether that changes anything."""

@@ -59,7 +59,8 @@ class Transfer:
         self._pusher = Pusher(self._deliver)
         self._pending: set[bytes] = set()
         self._older_than_floor = Ledger()
-        self._started_at = run.started_at
+        # Not before the time that becomes the watermark: no pruning forgets what has no time of its own.
+        self._now_seconds = int(clock.now().timestamp())
         self._ledger = ledger
         self._floor = floor
         self._tally = run.tally
@@ -164,7 +165,7 @@ class Transfer:
             return False
         if digest in self._ledger:
             if modified is None:  # else pruning would forget it while the source still sends it
-                self._ledger.add(digest, int(self._started_at.timestamp()))
+                self._ledger.add(digest, self._now_seconds)
         elif self._floor and modified and modified < self._floor:
             self._older_than_floor.add(digest, 0)
         else:
@@ -199,7 +200,7 @@ class Transfer:
         """Wait for the chunk in flight, and account for it."""
         chunk, landed = self._pusher.landed()
         if isinstance(landed, BundleTooLargeError):
-            self._halve(chunk, landed)
+            self._divide(chunk, landed)
         elif isinstance(landed, Exception):
             raise landed
         else:
@@ -213,29 +214,32 @@ class Transfer:
         self._tally.pushed += len(chunk.items)
         self._tally.by_type.update([item.counted_as for item in chunk.items])
 
-    def _halve(self, chunk: Chunk, error: BundleTooLargeError) -> None:
-        """Push a chunk that was refused as too large in two halves; an object refused alone is rejected."""
+    def _divide(self, chunk: Chunk, error: BundleTooLargeError) -> None:
+        """Push a chunk that was refused as too large in parts; an object refused alone is rejected."""
         if not chunk.items:
             raise error
-        companions = dict(chunk.companions)
-        if len(chunk.items) == 1:
-            self._reject_item(chunk.items[0], error.what)
-            self._assembler.withdraw(chunk)
-        else:
+        parts: list[list[Item]] = []
+        if len(chunk.items) > 1:
             self._assembler.max_bytes = chunk.size_bytes // 2  # what was refused once will be refused again
             middle = len(chunk.items) // 2
-            for items in (chunk.items[:middle], chunk.items[middle:]):
-                half = self._assembler.chunk_of(items)
-                companions = {key: one for key, one in companions.items() if key not in half.companions}
-                self._start(half)
+            parts = [chunk.items[:middle], chunk.items[middle:]]
+        elif self._assembler.chunk_of(chunk.items).size_bytes < chunk.size_bytes:
+            parts = [chunk.items]  # without the companions that only came along
+        else:
+            self._reject_item(chunk.items[0], error.what)
+            self._assembler.withdraw(chunk)
+        companions = dict(chunk.companions)
+        for items in parts:
+            part = self._assembler.chunk_of(items)
+            companions = {key: one for key, one in companions.items() if key not in part.companions}
+            self._start(part)
         rest = Chunk()  # companions that nothing here refers to are lost to later runs if they do not go now
         rest.add([], companions.values())
         self._start(rest)
 
     def _entries(self, chunk: Chunk) -> list[Entry]:
-        now = int(self._started_at.timestamp())
         return [
-            entry_of(item.digest, int(item.modified.timestamp()) if item.modified else now)
+            entry_of(item.digest, int(item.modified.timestamp()) if item.modified else self._now_seconds)
             for item in chunk.items
         ]
 

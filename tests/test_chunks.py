@@ -5,7 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster25.chunks import COMPANION_BYTES, Chunk, Companions
+from cluster25.chunks import Chunk, Companions
+from cluster25.state.document import COMPANIONS_BYTES
 from cluster25.stix import Item, escape, unescape
 from tests.objects import AUTHOR, content_of, item_of, object_id
 
@@ -49,14 +50,14 @@ def test_what_a_companion_refers_to_comes_along_however_far_and_once() -> None:
 def test_room_is_counted_by_what_is_attached_now() -> None:
     companions = Companions([])
     for version in range(10):
-        large = identity(1, version, "x" * (COMPANION_BYTES // 2))
+        large = identity(1, version, "x" * (COMPANIONS_BYTES // 2))
         assert companions.fits(large)
         assert companions.add(large)
-    assert not companions.fits(identity(2, 0, "x" * (COMPANION_BYTES // 2)))
-    assert not companions.fits(identity(1, 59, "x" * COMPANION_BYTES))
+    assert not companions.fits(identity(2, 0, "x" * (COMPANIONS_BYTES // 2)))
+    assert not companions.fits(identity(1, 59, "x" * COMPANIONS_BYTES))
     companions.forget(object_id("identity", 1))
     assert object_id("identity", 1) not in companions
-    assert companions.fits(identity(2, 0, "x" * (COMPANION_BYTES // 2)))
+    assert companions.fits(identity(2, 0, "x" * (COMPANIONS_BYTES // 2)))
 
 
 def test_only_another_and_newer_version_changes_what_is_attached() -> None:
@@ -70,3 +71,14 @@ def test_what_is_forgotten_is_not_remembered() -> None:
     companions = Companions([identity(1), identity(2)])
     companions.forget(object_id("identity", 1))
     assert [json.loads(text)["id"] for text in companions.to_remember(10_000)] == [object_id("identity", 2)]
+
+
+def test_what_was_accepted_last_is_remembered_first_also_in_later_runs() -> None:
+    companions = Companions([])
+    companions.accept(identity(number) for number in (3, 1, 2, 1))
+    texts = companions.to_remember(10_000)
+    newest_first = [object_id("identity", number) for number in (1, 2, 3)]
+    assert [json.loads(text)["id"] for text in texts] == newest_first
+    later = Companions(item_of(json.loads(text)) for text in texts)
+    assert later.to_remember(10_000) == texts
+    assert later.to_remember(len(texts[0])) == texts[:1]

@@ -334,7 +334,7 @@ def test_what_is_remembered_stays_within_the_limit_the_last_ones_first() -> None
 
 
 def test_companions_beyond_their_room_are_sent_once_like_any_other_object() -> None:
-    authors = [content_of("identity", number, []) | {"description": "x" * 100_000} for number in range(20)]
+    authors = [content_of("identity", number, []) | {"description": "x" * 12_000} for number in range(20)]
     indicators = [
         content_of("indicator", 100 + number, [object_id("identity", number)]) for number in range(20)
     ]

@@ -17,6 +17,7 @@ from cluster25.reading import IsNew, Reader
 from cluster25.run import Run, RunRequest
 from cluster25.scan import Batch
 from cluster25.settings import Settings
+from cluster25.state.document import COMPANIONS_BYTES
 from cluster25.state.ledger import DIGEST_BYTES, Entry, Ledger
 from cluster25.state.store import Rejected
 from cluster25.stix import Item, cluster25_author, unescape
@@ -87,10 +88,10 @@ class Import:
     ) -> Run:
         settings = Settings(
             opencti_url="http://127.0.0.1:1",
-            opencti_token="token",
+            opencti_token="opencti-token-of-this-test",
             connector_id="3f1f6f0e-5a8b-4a57-8f39-4f6b3c1e2a10",
             cluster25_client_id="id",
-            cluster25_client_secret="secret",
+            cluster25_client_secret="client-secret-of-this-test",
             cluster25_chunk_objects=self.chunk_objects,
         )
         run = Run("run-1", RunRequest("call"), self.clock.now(), Budget.of(self.clock, 480))
@@ -104,7 +105,7 @@ class Import:
                 if to_the_end:
                     transfer.finish()
             finally:
-                self.remembered = transfer.companions.to_remember(100_000)
+                self.remembered = transfer.companions.to_remember(COMPANIONS_BYTES)
         return run
 
 
@@ -279,6 +280,27 @@ def test_companions_that_nothing_refers_to_survive_a_chunk_that_is_too_large() -
         imported.run([unused, *large], platform)
         assert unused["id"] in platform.ids
         assert unused["id"] in {json.loads(text)["id"] for text in imported.remembered}
+
+
+def test_an_object_too_large_only_for_the_company_it_was_in_goes_without_it() -> None:
+    unused = content_of("identity", 1, []) | {"description": "x" * 15_000}
+    large = content_of("malware", 2, []) | {"description": "x" * 30_000}
+    platform = Platform(limit_bytes=40_000)
+    tally = Import().run([unused, large], platform).tally
+    assert (tally.pushed, tally.rejected) == (1, 0)
+    assert {unused["id"], large["id"]} <= set(platform.ids)
+    assert [len(bundle["objects"]) for bundle in platform.bundles] == [2, 1]
+
+
+def test_more_companions_than_can_be_remembered_are_sent_once() -> None:
+    identities = [content_of("identity", number, []) | {"description": "x" * 500} for number in range(400)]
+    imported, platform = Import(chunk_objects=1_000), Platform()
+    imported.run(identities, platform)
+    assert sum(map(len, imported.remembered)) < COMPANIONS_BYTES < len(json.dumps(identities))
+    assert set(platform.ids) == {found["id"] for found in identities}
+    again = Platform()
+    imported.run(identities, again)
+    assert again.bundles == []
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample bundles are not here")

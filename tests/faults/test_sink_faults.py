@@ -37,6 +37,7 @@ from tests.faults.function import (
     raw,
     times,
 )
+from tests.objects import object_id
 
 REGISTER, PING, PUSH = "registerConnector", "pingConnector", "stixBundlePush"
 FIELDS = pytest.mark.parametrize("field", [REGISTER, PING, PUSH])
@@ -329,6 +330,53 @@ def test_a_push_that_nobody_reads_ends_with_the_budget(
     everything_once(function, source, sink)
 
 
+@pytest.mark.parametrize("slow", [("workAdd",), ("workAdd", "workEdit")])
+def test_telling_of_a_failure_never_outlives_the_lease(
+    environment: pytest.MonkeyPatch,
+    function: Function,
+    source: Cluster25,
+    sink: OpenCTI,
+    clock: NotedClock,
+    slow: tuple[str, ...],
+) -> None:
+    environment.setenv("CLUSTER25_RUN_BUDGET_SEC", "4")
+    environment.setenv("CLUSTER25_LEASE_SEC", "5")
+
+    def dawdle(exchange: Exchange) -> bool:
+        clock.advance(2.8)
+        return False
+
+    source.fault = answering(403)
+    faults = [asking(field, dawdle) for field in slow]
+    sink.fault = lambda exchange: any([fault(exchange) for fault in faults])  # noqa: C419 - each is asked
+    function.fails(500, "source")
+
+
+def test_what_has_no_time_of_its_own_is_not_sent_again_however_slow_the_ping_is(
+    environment: pytest.MonkeyPatch, function: Function, source: Cluster25, sink: OpenCTI, clock: NotedClock
+) -> None:
+    environment.setenv("CLUSTER25_OVERLAP_SEC", "1")
+    environment.setenv("CLUSTER25_RUN_BUDGET_SEC", "480")
+    environment.setenv("CLUSTER25_LEASE_SEC", "570")
+    source.feed.add({"type": "ipv4-addr", "id": object_id("ipv4-addr", 1), "value": "192.0.2.1"})
+
+    def dawdle(exchange: Exchange) -> bool:
+        clock.advance(300)
+        return False
+
+    sink.fault = asking("pingConnector", dawdle)
+    assert function.call().outcome == "ok"
+    assert function.call().outcome == "empty"
+    assert sink.ingestion.sent_twice == 0
+
+
+def test_a_message_with_what_looks_like_half_a_secret_still_makes_an_answer_in_json(
+    function: Function, sink: OpenCTI
+) -> None:
+    sink.fault = asking(PUSH, error("FUNCTIONAL_ERROR", """bad token: 'abc"} and more"""))
+    assert function.fails(500, "sink").error["what"].count("***") == 1
+
+
 @FIELDS
 def test_four_tries_with_full_jitter(
     function: Function, sink: OpenCTI, clock: NotedClock, field: str
@@ -355,7 +403,7 @@ def test_retry_after_is_honoured(
     retry_after = "17" if form == "seconds" else format_datetime(wait_until, usegmt=True)
     sink.fault = asking(field, times(1, answering(429, Retry_After=retry_after)))
     assert function.call().outcome == "ok"
-    assert clock.slept == [17.0]
+    assert sum(clock.slept) == 17.0
     assert at_sink(sink) == in_feed(source)
 
 
