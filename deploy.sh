@@ -63,9 +63,10 @@ Secrets are never taken from the environment or a flag. Without the -stdin flags
 Secret Manager are used.
 
 Examples:
-  export OPENCTI_URL=https://opencti.example.com CONNECTOR_ID=$(uuidgen) CLUSTER25_CLIENT_ID=...
+  export OPENCTI_URL=https://opencti.example.com CLUSTER25_CLIENT_ID=...
+  export CONNECTOR_ID=...                         # from uuidgen, once; keep it
   ./deploy.sh --project=my-project --cluster25-secret-stdin --opencti-token-stdin < two-lines.txt
-  ./deploy.sh --project=my-project                # upgrade; secrets stay
+  ./deploy.sh --project=my-project                # upgrade, with the same settings and flags; secrets stay
 HELP
 }
 

@@ -181,10 +181,16 @@ variable "attempt_deadline_seconds" {
   }
 }
 
-# --- who is told ---------------------------------------------------------------------------------------------
+# --- who is told, and when -----------------------------------------------------------------------------------
 
 variable "alert_emails" {
   description = "E-mail addresses that alerts go to."
   type        = list(string)
   default     = []
+}
+
+variable "lag_alert_seconds" {
+  description = "An alert is raised when OpenCTI is this many seconds behind Cluster25; at least 600."
+  type        = number
+  default     = 3600
 }

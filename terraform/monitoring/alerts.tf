@@ -22,7 +22,7 @@ locals {
       title    = "OpenCTI is falling behind"
       severity = "WARNING"
       query    = "${format(local.mean["lag_seconds"], local.one_and_half, local.one_and_half)} > ${var.lag_alert_seconds}"
-      text     = "Runs work but do not keep up: everything modified in Cluster25 more than ${var.lag_alert_seconds / 60} minutes ago should be in OpenCTI by now. A first import or a backfill does this for a while. Otherwise look at OpenCTI's queue and workers."
+      text     = "Runs work but do not keep up: everything modified in Cluster25 more than ${var.lag_alert_seconds / 60} minutes ago should be in OpenCTI by now. A first import or a reset does this for a while. Otherwise look at OpenCTI's queue and workers."
     }
     rejected = {
       title    = "objects were rejected"

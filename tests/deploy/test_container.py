@@ -54,6 +54,12 @@ def test_image_serves_the_function_that_main_has() -> None:
     assert re.search(rf"^def {target[1]}\(", (ROOT / "main.py").read_text(), re.MULTILINE)
 
 
+def test_compose_builds_its_image_and_never_pulls_one(service: dict[str, Any]) -> None:
+    assert service["build"] == "."
+    assert service["pull_policy"] == "build"
+    assert "/" not in service["image"]  # nobody publishes a name without an owner
+
+
 def test_state_is_on_the_volume_of_image_and_compose(service: dict[str, Any]) -> None:
     (volume,) = re.findall(r"^VOLUME (\S+)$", final_stage(), re.MULTILINE)
     assert f"STATE_SQLITE_PATH={volume}/" in final_stage()

@@ -22,12 +22,12 @@ from tests.deploy.conftest import ROOT, SETTINGS, program
 pytestmark = pytest.mark.slow
 
 
-def uploaded() -> list[str]:
+def uploaded(folder: Path = ROOT) -> list[str]:
     """The files that gcloud would upload; without gcloud, those that it is known to upload."""
     if shutil.which("gcloud") is None:
         return ["main.py", "requirements.txt", *package_files()]
     listed = subprocess.run(
-        ["gcloud", "meta", "list-files-for-upload", str(ROOT)],
+        ["gcloud", "meta", "list-files-for-upload", str(folder)],
         capture_output=True,
         text=True,
         check=True,
@@ -112,6 +112,16 @@ def get(url: str) -> tuple[int, dict[str, Any]]:
 def test_only_what_runs_is_shipped() -> None:
     program("gcloud")
     assert sorted(uploaded()) == sorted(["main.py", "requirements.txt", *package_files()])
+
+
+def test_certificates_put_into_the_package_are_shipped_but_no_settings(tmp_path: Path) -> None:
+    """As the runbook says for a private authority; deploy.env is of the person who deploys."""
+    program("gcloud")
+    (tmp_path / "cluster25").mkdir()
+    shutil.copy(ROOT / ".gcloudignore", tmp_path)
+    for file in ("main.py", "cluster25/ca.pem", "deploy.env", ".env", "config.yml"):
+        (tmp_path / file).write_text("")
+    assert sorted(uploaded(tmp_path)) == ["cluster25/ca.pem", "main.py"]
 
 
 def test_every_module_imports_without_the_rest_of_the_repository(source: Path, installed: Path) -> None:
