@@ -45,35 +45,38 @@ class _KillChainPhase(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     phase_name: str = ""
 
 
-class _Members(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """An indicator that lacks nothing which would have to be replaced."""
+class _Members(msgspec.Struct, gc=False, forbid_unknown_fields=True, kw_only=True):
+    """An indicator that lacks nothing which would have to be replaced.
+
+    What has a plain type and a default only has to be sound: a number or a text that no parser likes is an
+    error here, too. The order is that of STIX, in which keys mostly come: the decoder looks for them so.
+    """
 
     type: Literal["indicator"]
-    id: str
-    modified: str
-    valid_from: str
-    pattern: str
-    pattern_type: Literal["stix"]
-    valid_until: str | UnsetType = UNSET
-    created_by_ref: str | UnsetType = UNSET
-    object_marking_refs: tuple[str, ...] = ()
-    x_opencti_main_observable_type: str | UnsetType = UNSET
-    x_opencti_create_observables: bool | UnsetType = UNSET
-    # What follows only has to be sound: a number or a text that no parser likes is an error here, too.
     spec_version: str = ""
+    id: str
+    created_by_ref: str | UnsetType = UNSET
     created: str = ""
+    modified: str
+    revoked: bool = False
     name: str = ""
     description: str = ""
-    pattern_version: str = ""
-    lang: str = ""
-    revoked: bool = False
-    confidence: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
-    labels: tuple[str, ...] = ()
     indicator_types: tuple[str, ...] = ()
-    external_references: tuple[_ExternalReference, ...] = ()
+    pattern: str
+    pattern_type: Literal["stix"]
+    pattern_version: str = ""
+    valid_from: str
+    valid_until: str | UnsetType = UNSET
     kill_chain_phases: tuple[_KillChainPhase, ...] = ()
+    labels: tuple[str, ...] = ()
+    confidence: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    lang: str = ""
+    external_references: tuple[_ExternalReference, ...] = ()
+    object_marking_refs: tuple[str, ...] = ()
     x_opencti_score: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
     x_opencti_detection: bool = False
+    x_opencti_main_observable_type: str | UnsetType = UNSET
+    x_opencti_create_observables: bool | UnsetType = UNSET
 
 
 _KNOWN_KEYS = frozenset(field.encode_name for field in msgspec.structs.fields(_Members))
@@ -168,6 +171,7 @@ def _with_learned(keys: dict[str, str]) -> type[_Members]:
         "_MembersAndLearned",
         [(name, _Learned, None) for name in keys.values()],
         bases=(_Members,),
+        kw_only=True,
         rename={name: key for key, name in keys.items()},
         gc=False,
         forbid_unknown_fields=True,
