@@ -15,7 +15,7 @@ from flask import Request, Response
 
 from cluster25.clock import SystemClock
 from cluster25.connector import Connector
-from cluster25.errors import BadRequestError, ConnectorError
+from cluster25.errors import BadRequestError, ConnectorError, UnexpectedError
 from cluster25.logs import configure, run_context, trace_of
 from cluster25.operation.status import REJECTED_SHOWN, status_document
 from cluster25.redaction import redact, redact_all
@@ -61,15 +61,8 @@ def cluster25_connector(request: Request) -> Response:
             status, answer = _status_of(error), {"outcome": "failed", "error": error.as_dict()}
         except Exception:
             log.exception("an unexpected error ended the call")
-            status = 500
-            answer = {
-                "outcome": "failed",
-                "error": {
-                    "what": "The connector met an unexpected error; nothing is lost.",
-                    "side": "connector",
-                    "remedy": "Look for this run_id in the log, and report what stands there.",
-                },
-            }
+            unexpected = UnexpectedError()
+            status, answer = _status_of(unexpected), {"outcome": "failed", "error": unexpected.as_dict()}
     # Before it is encoded: afterwards a backslash might go with a secret, and the rest be no JSON.
     body = json.dumps(redact_all({"run_id": run_id, **answer}))
     return Response(body, status, JSON_HEADERS)

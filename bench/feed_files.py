@@ -10,7 +10,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 def feed_file(size: int) -> Path:
-    """A bundle of `size` indicators of the demo's feed, about 1.17 kB each."""
+    """A bundle of `size` indicators of the demo's feed, about 1.08 kB each."""
     path = FOLDER / f"{size}.json"
     if not path.exists():
         FOLDER.mkdir(exist_ok=True)

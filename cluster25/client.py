@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from cluster25 import __version__
 from cluster25.clock import Budget, to_rfc3339
 from cluster25.errors import SourceRefusedError, SourceUnavailableError
-from cluster25.redaction import hide_token
-from cluster25.transport import Peer, excerpt
+from cluster25.redaction import excerpt, hide_token
+from cluster25.transport import Peer
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,10 @@ class Cluster25Client:
 
 
 def _token(body: bytes) -> str:
-    """The token in an answer, which is never quoted: it may hold it under another name. Raises as above."""
+    """The token in an answer, which is never quoted: it may hold it under another name.
+
+    Raises `SourceUnavailableError` and `SourceRefusedError`.
+    """
     try:
         token = msgspec.json.decode(body, type=_TokenAnswer).data.token
     except msgspec.ValidationError:

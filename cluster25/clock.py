@@ -1,4 +1,4 @@
-"""Time, injected: the only place that asks the machine what time it is."""
+"""Time, injected: from here every run, lease and budget learns what time it is."""
 
 import threading
 import time
@@ -107,6 +107,14 @@ class Budget:
             self._bounds.remove(bound)
             for timer in timers:
                 timer.cancel()
+
+
+def as_utc(moment: datetime) -> datetime:
+    """The time, aware and in UTC; without an offset it is taken for UTC.
+
+    Raises OverflowError where that is beyond the calendar's ends.
+    """
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def to_rfc3339(moment: datetime) -> str:

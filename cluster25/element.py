@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from cluster25.clock import as_utc
 from cluster25.pycti_parts import supported_types
 from cluster25.state.ledger import digest_of
 
@@ -51,9 +52,7 @@ def parse_timestamp(value: Any, key: str) -> datetime:
     """A STIX timestamp as an aware time in UTC. Raises `UnsendableError`, naming the key, when it is none."""
     try:
         moment = datetime.fromisoformat(value)
-        if moment.tzinfo is UTC:
-            return moment
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment if moment.tzinfo is UTC else as_utc(moment)
     except (TypeError, ValueError, OverflowError) as error:
         raise UnsendableError(f"its {key} is no timestamp") from error
 

@@ -2,10 +2,7 @@
 
 from typing import ClassVar, Literal
 
-Side = Literal["configuration", "request", "source", "sink", "state"]
-
-BODY_EXCERPT_CHARS = 500
-"""At most this much of a peer's answer is repeated in a message."""
+Side = Literal["configuration", "connector", "request", "source", "sink", "state"]
 
 
 class ConnectorError(Exception):
@@ -38,6 +35,18 @@ class BadRequestError(ConnectorError):
     """The body of a request to the function cannot be used."""
 
     side = "request"
+
+
+class UnexpectedError(ConnectorError):
+    """Something that was not foreseen; the log has the stack."""
+
+    side = "connector"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The connector met an unexpected error; nothing is lost.",
+            "Look for this run_id in the log, and report what stands there.",
+        )
 
 
 class UnavailableError(ConnectorError):
@@ -122,7 +131,7 @@ class LeaseLostError(ConnectorError):
 
 
 class BudgetSpentError(ConnectorError):
-    """The run's time is used up and nothing was achieved in it, or a wait would have exceeded it."""
+    """The run's time is used up, and nothing was added in it."""
 
     side = "source"
     retryable = True

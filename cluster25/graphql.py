@@ -6,7 +6,7 @@ import msgspec
 import orjson
 
 from cluster25.errors import ConnectorError, ConnectorUnknownError, SinkRefusedError, SinkUnavailableError
-from cluster25.transport import excerpt
+from cluster25.redaction import excerpt
 
 ROLE_REMEDY = (
     "Check OPENCTI_TOKEN: its user needs the capability CONNECTORAPI, best by a user of its own in the group "

@@ -16,8 +16,9 @@ from cluster25.clock import Budget
 from cluster25.errors import BundleTooLargeError, SinkRefusedError, SinkUnavailableError
 from cluster25.graphql import ROLE_REMEDY, read_data
 from cluster25.pycti_parts import OpenCTIApiClient
+from cluster25.redaction import excerpt
 from cluster25.settings import Settings
-from cluster25.transport import Body, Peer, excerpt
+from cluster25.transport import Body, Peer
 
 log = logging.getLogger(__name__)
 

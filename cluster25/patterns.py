@@ -99,4 +99,4 @@ def _first_subject(pattern: str) -> Subject:
 
 def _spelled_alike(path: str) -> str:
     """Paths of files in one spelling: hashes are written as MD5, 'SHA-256', SHA256, sha256."""
-    return path.replace("'", "").replace("-", "").lower() if path.startswith("file:") else path
+    return path.replace("'", "").replace("-", "").lower()

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
-from cluster25.clock import Budget, Clock, to_rfc3339
+from cluster25.clock import Budget, Clock, as_utc, to_rfc3339
 from cluster25.errors import ConnectorError, ConnectorUnknownError
 from cluster25.opencti import OpenCTI
 from cluster25.redaction import redact
@@ -32,14 +32,6 @@ class Order:
     watermark: datetime | None
 
 
-@dataclass(frozen=True)
-class Greeting:
-    """What a ping brought back: an order if there is one, and the size of the connector's queue."""
-
-    order: Order | None
-    queue_megabytes: float
-
-
 class Presence:
     """Pings OpenCTI on behalf of the connector; registers it first where that is missing."""
 
@@ -52,8 +44,8 @@ class Presence:
         self.registration = blake2b(scope_and_name.encode(), digest_size=8).hexdigest()
         """Digest of what is registered; the state remembers it so that a change registers again."""
 
-    def ping(self, state: State, budget: Budget) -> Greeting:
-        """Show the state, learn the orders. Raises what `OpenCTI.ping` raises."""
+    def ping(self, state: State, budget: Budget) -> Order | None:
+        """Show the state; learn the queue's size, and the order if there is one. Raises as `OpenCTI.ping`."""
         if state.registration != self.registration:
             self._sink.register(budget)
         sent = shown_state(state)
@@ -66,7 +58,7 @@ class Presence:
             self._sink.register(budget)
             pong = self._sink.ping(sent, self._info(state), budget)
         self._queue_megabytes = pong.queue_bytes / MEGABYTE
-        return Greeting(_order(sent, pong.state), self._queue_megabytes)
+        return _order(sent, pong.state, self._clock.now())
 
     @property
     def is_queue_full(self) -> bool:
@@ -127,15 +119,20 @@ def shown_state(state: State) -> str:
     return json.dumps(shown)
 
 
-def _order(sent: str, returned: str | None) -> Order | None:
-    """A returned state that differs from the sent one is an order; a missing one says nothing."""
+def _order(sent: str, returned: str | None, now: datetime) -> Order | None:
+    """A returned state that differs from the sent one is an order; a missing one says nothing.
+
+    No order can take the watermark into the future: what comes until then would never be asked for.
+    """
     if returned is None or returned == sent:
         return None
     if returned == "":
         return Order(None)
     try:
-        watermark = datetime.fromisoformat(json.loads(returned)["watermark"])
-        return Order(watermark.astimezone())
+        watermark = as_utc(datetime.fromisoformat(json.loads(returned)["watermark"]))
     except (ValueError, TypeError, KeyError, OverflowError):
-        log.warning("OpenCTI returned a state that is not this connector's; it is not adopted")
+        watermark = None
+    if watermark is None or watermark > now:
+        log.warning("OpenCTI returned a state that no connector can go on from; it is not adopted")
         return None
+    return Order(watermark)

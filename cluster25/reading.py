@@ -98,14 +98,13 @@ class Reader:
     def read(self, raw: bytes, is_new: IsNew) -> Item | None:
         """What `complete` makes of what `parse` makes of the object, or None if it is not new.
 
-        Companions are read, new or not. Raises
-        `UnsendableError` as these do.
+        Companions are read, new or not. Raises `UnsendableError` as these do.
         """
         try:
             members = self._decode(raw)
             modified = datetime.fromisoformat(members.modified)
             is_usual = modified.tzinfo is UTC and _ID.fullmatch(members.id)
-        except (ValueError, RecursionError):  # the former are msgspec's errors, too
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
             is_usual = None
         if is_usual:
             digest = digest_of(members.id, members.modified)

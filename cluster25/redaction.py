@@ -10,6 +10,9 @@ from urllib.parse import quote, quote_plus
 
 MASK = "***"
 
+BODY_EXCERPT_CHARS = 500
+"""At most this much of a peer's answer is repeated in a message."""
+
 _TOKENS_REMEMBERED = 8
 """Access tokens are renewed for as long as the process lives; those long expired need no hiding."""
 
@@ -59,6 +62,14 @@ def redact(text: str) -> str:
     for pattern in _UNKNOWN_SECRETS:
         text = pattern.sub(rf"\1{MASK}", text)
     return text
+
+
+def excerpt(body: bytes) -> str:
+    """The start of a peer's answer for a message, at most `BODY_EXCERPT_CHARS`, on one line.
+
+    Without secrets: cut in two they would not be found any more.
+    """
+    return " ".join(redact(body.decode(errors="replace")).split())[:BODY_EXCERPT_CHARS]
 
 
 def redact_all(document: Any) -> Any:

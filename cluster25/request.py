@@ -1,12 +1,12 @@
 """What a call asks for: optional JSON that selects a run by hand or a dry run; the Scheduler's tick."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from cluster25.clock import to_rfc3339
+from cluster25.clock import as_utc, to_rfc3339
 from cluster25.errors import BadRequestError
 from cluster25.setting_types import EARLIEST_START, IndicatorType
 
@@ -75,8 +75,7 @@ def parse_tick(value: str) -> str:
 
 
 def _moment(value: str) -> datetime:
-    moment = datetime.fromisoformat(value)
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return as_utc(datetime.fromisoformat(value))
 
 
 def _shown(part: object) -> str:

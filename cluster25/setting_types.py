@@ -14,7 +14,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import NoDecode
 
-from cluster25.clock import SystemClock
+from cluster25.clock import SystemClock, as_utc
 
 IndicatorType = Literal["ipv4", "domain", "md5", "sha1", "sha256", "url", "email", "ipv6", "filename"]
 INDICATOR_TYPES: tuple[IndicatorType, ...] = get_args(IndicatorType)
@@ -122,8 +122,7 @@ def _import_start(value: object) -> datetime | timedelta:
 def _read_start(text: str) -> datetime | timedelta:
     if text.lstrip("+-").upper().startswith("P"):
         return TypeAdapter(timedelta).validate_python(text.upper())
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return as_utc(datetime.fromisoformat(text))
 
 
 ConnectorId = Annotated[str, AfterValidator(_connector_id)]

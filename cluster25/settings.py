@@ -17,7 +17,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from cluster25.config_file import CONFIG_FILE, read_config_file
 from cluster25.errors import SettingsError
 from cluster25.redaction import MASK, hide
-from cluster25.scan import MAX_EXPORT_BYTES, MAX_EXPORT_OBJECTS
 from cluster25.setting_types import (
     INDICATOR_TYPES,
     Collection,
@@ -76,8 +75,9 @@ class Settings(BaseSettings):
     cluster25_lease_sec: int = Field(570, ge=1, le=_DAY_SECONDS, validate_default=True)
     cluster25_chunk_objects: int = Field(2_000, ge=1, le=90_000)  # a page of the ledger is one document
     cluster25_chunk_bytes: int = Field(4_194_304, ge=1, le=_PLATFORM_BODY_LIMIT_BYTES)
-    cluster25_max_export_objects: int = Field(MAX_EXPORT_OBJECTS, ge=1)
-    cluster25_max_export_bytes: int = Field(MAX_EXPORT_BYTES, ge=1)
+    # Far more than one run can read; what goes beyond is endless by mistake or on purpose.
+    cluster25_max_export_objects: int = Field(5_000_000, ge=1)
+    cluster25_max_export_bytes: int = Field(20_000_000_000, ge=1)
 
     state_store: StateStore = Field(default_factory=_store_of_this_place)
     state_sqlite_path: Path = Path(".state/cluster25.db")

@@ -92,7 +92,7 @@ class Sync:
         beat = self._begin(run_id, request, CLOSING_SECONDS)
         try:
             state = read_state(self._store)
-            order = self._presence.ping(state, beat.budget).order
+            order = self._presence.ping(state, beat.budget)
             if order and order.watermark is None:
                 request_reset(self._store, self._clock)
             elif order is None and not state.reset_pending:
@@ -137,9 +137,8 @@ class Sync:
 
     def _greet(self, run: Run, lease: HeldLease, order: Order | None) -> None:
         """The ping before working: whoever presses reset, or lets the queue grow, is heard."""
-        greeting = self._presence.ping(lease.state, run.budget)
+        order = self._presence.ping(lease.state, run.budget) or order
         lease.registration = self._presence.registration
-        order = greeting.order or order
         if order is None:
             return
         log.warning("OpenCTI orders to go on from %s", order.watermark or "the import start date")
@@ -242,7 +241,7 @@ class Sync:
     def _show(self, state: State) -> None:
         """The ping after working. The run is over and counts, whether OpenCTI hears of it now or later."""
         try:
-            order = self._presence.ping(state, Budget.of(self._clock, CLOSING_SECONDS)).order
+            order = self._presence.ping(state, Budget.of(self._clock, CLOSING_SECONDS))
             if order and order.watermark is None:
                 log.warning("a reset was asked for during the run: the next call starts the import over")
                 request_reset(self._store, self._clock)

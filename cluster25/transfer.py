@@ -58,7 +58,7 @@ class Transfer:
         self._rejections = Rejections(run, clock, outlet.keep)
         self._pusher = Pusher(self._deliver)
         self._pending: set[bytes] = set()
-        self._older_than_floor = Ledger()
+        self._older_than_floor = Ledger()  # for a compact set of digests: nothing in it was accepted now
         # Not before the time that becomes the watermark: no pruning forgets what has no time of its own.
         self._now_seconds = int(clock.now().timestamp())
         self._ledger = ledger

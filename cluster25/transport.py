@@ -16,8 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from cluster25.abortable import AbortableAdapter
 from cluster25.clock import Budget
-from cluster25.errors import BODY_EXCERPT_CHARS, ConnectorError, UnavailableError
-from cluster25.redaction import redact
+from cluster25.errors import ConnectorError, UnavailableError
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 60.0
@@ -156,7 +155,8 @@ class Peer:
             yield
         except requests.exceptions.SSLError as error:
             raise self._tls_failed(error) from error
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:  # for odd chunk lengths
+        # ValueError: a chunk length that is no number.
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise self.unavailable(
                 f"{self.name} could not be reached or cut the connection ({_cause(error)}).",
                 f"Nothing is lost; the next run goes on. If it lasts, check {self.url_setting}, DNS, proxies "
@@ -194,14 +194,6 @@ class Peer:
                 f"{self.name} answered an HTML page: something in front of it speaks in its place.",
                 f"Check {self.url_setting} and any proxy or login page before it.",
             )
-
-
-def excerpt(body: bytes) -> str:
-    """The start of a peer's answer for a message, at most `BODY_EXCERPT_CHARS`, on one line.
-
-    Without secrets: cut in two they would not be found any more.
-    """
-    return " ".join(redact(body.decode(errors="replace")).split())[:BODY_EXCERPT_CHARS]
 
 
 def _retry_after_seconds(response: requests.Response, now: datetime) -> float | None:

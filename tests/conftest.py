@@ -6,8 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster25.settings import Settings
 from tests.clock import SimulatedClock
 from tests.emulator import EmulatorMissingError, running_emulator
+
+
+def pytest_configure() -> None:
+    """No setting of the machine's environment reaches a test."""
+    for name in list(os.environ):
+        if name.lower() in Settings.model_fields or name in {"K_SERVICE", "GOOGLE_CLOUD_PROJECT"}:
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session")

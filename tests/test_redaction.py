@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus, urlencode
 import pytest
 
 from cluster25 import redaction
-from cluster25.redaction import hide, hide_token, redact, redact_all
+from cluster25.redaction import excerpt, hide, hide_token, redact, redact_all
 
 AWKWARD = 'p4ss/w"ord\\ with+signs & ünïcode'
 PLAIN = "plain-secret-of-the-redaction-test"
@@ -111,3 +111,9 @@ def test_every_text_of_a_document_is_redacted_and_all_else_is_kept() -> None:
     hide(PLAIN)
     document = {"a": [PLAIN, {PLAIN: f"x {PLAIN}"}], "b": {"c": [1, 2.5, True, None]}}
     assert redact_all(document) == {"a": ["***", {"***": "x ***"}], "b": {"c": [1, 2.5, True, None]}}
+
+
+def test_an_excerpt_is_one_line_of_at_most_500_characters() -> None:
+    assert excerpt(b"one\r\n  two\tthree\xff") == "one two three\ufffd"
+    assert len(excerpt(b"x" * 10_000)) == 500
+    assert excerpt(b"x" * 490 + b" Bearer abcdefghijkl") == "x" * 490 + " Bearer ***"[:10]

@@ -14,7 +14,7 @@ from urllib3.connection import HTTPConnection
 
 from cluster25.clock import Budget, Clock, SystemClock
 from cluster25.errors import ConnectorError, SourceRefusedError, SourceUnavailableError
-from cluster25.transport import ANSWER_BYTES, Peer, excerpt
+from cluster25.transport import ANSWER_BYTES, Peer
 from local.loopback import Exchange, Loopback
 from tests.clock import SimulatedClock
 from tests.faults.function import NotedClock, drip
@@ -192,12 +192,6 @@ def test_both_forms_of_retry_after(echo: Echo, retry_after: str, seconds: float 
     with pytest.raises(SourceUnavailableError) as raised:
         ask(open_peer(), echo.url, SimulatedClock(datetime(2026, 3, 4, tzinfo=UTC)))
     assert raised.value.retry_after_seconds == seconds
-
-
-def test_an_excerpt_is_one_line_of_at_most_500_characters() -> None:
-    assert excerpt(b"one\r\n  two\tthree\xff") == "one two three\ufffd"
-    assert len(excerpt(b"x" * 10_000)) == 500
-    assert excerpt(b"x" * 490 + b" Bearer abcdefghijkl") == "x" * 490 + " Bearer ***"[:10]
 
 
 ANSWERS = (

@@ -7,7 +7,7 @@ from uuid import uuid4
 from cluster25.connector import Connector
 from cluster25.logs import run_context
 from cluster25.operation.health import SUCCESSES
-from cluster25.run import RunRequest, RunResult
+from cluster25.run import RunRequest, RunResult, Tally
 from cluster25.state.document import State
 from cluster25.state.lease import read_state
 from cluster25.sync import Sync
@@ -24,14 +24,13 @@ FAILURES = 5
 class BackfillRuns:
     """The runs, with what they did so far; `run` in one thread, the rest from any."""
 
-    _sync: Sync | None = None
-    _is_alone = False
-
     def __init__(self, connector: Connector, request: RunRequest, wait_seconds: float = WAIT_SECONDS) -> None:
         self._connector = connector
         self._request = request
         self._wait_seconds = wait_seconds
         self._stopping = threading.Event()
+        self._sync: Sync | None = None
+        self._is_alone = False
         self._pushed_before = 0
         self._runs = 0
         self._waiting_for = ""
@@ -62,13 +61,13 @@ class BackfillRuns:
     @property
     def pushed(self) -> int:
         """How many objects all runs have pushed so far."""
-        return self._pushed_before + self._tally("pushed")
+        return self._pushed_before + self._tally.pushed
 
     def describe(self) -> str:
         """How far it is, in one line."""
         if self._waiting_for:
             return f"{self.pushed:,} pushed in {self._runs} runs; waiting: {self._waiting_for}"
-        done = f"{self._tally('exported'):,} exported, {self._tally('skipped'):,} of them known"
+        done = f"{self._tally.exported:,} exported, {self._tally.skipped:,} of them known"
         return f"{self.pushed:,} pushed; run {self._runs}: {done}"
 
     def _give_way(self, state: State) -> None:
@@ -91,9 +90,10 @@ class BackfillRuns:
                 self._is_alone = True
                 return
 
-    def _tally(self, count: str) -> int:
+    @property
+    def _tally(self) -> Tally:
         run = self._sync.under_way if self._sync else None
-        return int(getattr(run.tally, count)) if run else 0
+        return run.tally if run else Tally()
 
     def _step(self) -> RunResult:
         self._pushed_before = self.pushed

@@ -73,9 +73,9 @@ def _open_connector() -> Connector:
 def _carry_out(asked: argparse.Namespace, connector: Connector) -> int:
     match asked.command:
         case "run":
-            return commands.run(connector, _request("command", asked, dry_run=asked.dry_run))
+            return commands.run(connector, _request("command", asked, connector, dry_run=asked.dry_run))
         case "backfill":
-            return commands.backfill(connector, _request("backfill", asked))
+            return commands.backfill(connector, _request("backfill", asked, connector))
         case "status":
             return commands.status(connector)
         case "reset":
@@ -94,11 +94,13 @@ def _carry_out_rejected(asked: argparse.Namespace, connector: Connector) -> int:
             return commands.list_rejected(connector)
 
 
-def _request(trigger: str, asked: argparse.Namespace, *, dry_run: bool = False) -> RunRequest:
+def _request(
+    trigger: str, asked: argparse.Namespace, connector: Connector, *, dry_run: bool = False
+) -> RunRequest:
     """The request, checked like the body of a call. Raises `BadRequestError`."""
     types = [name.strip().lower() for name in asked.types.split(",")] if asked.types else None
     body = json.dumps({"dry_run": dry_run, "since": asked.since, "types": types})
-    parsed = parse_body(body.encode(), SystemClock().now())
+    parsed = parse_body(body.encode(), connector.clock.now())
     return RunRequest(trigger, dry_run=parsed.dry_run, since=parsed.since, types=parsed.types)
 
 

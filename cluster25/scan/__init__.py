@@ -10,14 +10,13 @@ raw_value.py   the exact way, for what the fast one leaves: one value, bracket b
 ```
 """
 
+import math
 from collections.abc import Iterable, Iterator
 
 from cluster25.errors import ConnectorError, ExportTooLargeError
 from cluster25.scan.envelope import OVERSIZED_HEAD_BYTES, Batch, Envelope
 
 __all__ = [
-    "MAX_EXPORT_BYTES",
-    "MAX_EXPORT_OBJECTS",
     "MAX_OBJECT_BYTES",
     "OVERSIZED_HEAD_BYTES",
     "WINDOW_BYTES",
@@ -26,9 +25,6 @@ __all__ = [
 ]
 
 MAX_OBJECT_BYTES = 1024 * 1024
-MAX_EXPORT_OBJECTS = 5_000_000
-MAX_EXPORT_BYTES = 20_000_000_000
-"""Far more than one run can read; what goes beyond is endless by mistake or on purpose."""
 
 WINDOW_BYTES = 256 * 1024
 """So much is gathered before it is looked at; twice as much makes an object 5 % cheaper."""
@@ -38,8 +34,8 @@ def scan_bundle(
     pieces: Iterable[bytes],
     *,
     max_object_bytes: int = MAX_OBJECT_BYTES,
-    max_objects: int = MAX_EXPORT_OBJECTS,
-    max_bytes: int = MAX_EXPORT_BYTES,
+    max_objects: float = math.inf,
+    max_bytes: float = math.inf,
 ) -> Iterator[Batch]:
     """Split a bundle that arrives in pieces of any size into batches of its objects, no batch empty.
 
@@ -66,7 +62,7 @@ def scan_bundle(
         raise
 
 
-def _within(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+def _within(pieces: Iterable[bytes], max_bytes: float) -> Iterator[bytes]:
     left_bytes = max_bytes
     for piece in pieces:
         left_bytes -= len(piece)
@@ -92,9 +88,8 @@ def _windows(pieces: Iterable[bytes]) -> Iterator[bytes]:
             if gathered_bytes >= WINDOW_BYTES:
                 yield b"".join(gathered)
                 gathered, gathered_bytes = [], 0
-    except (
-        ConnectorError
-    ):  # however little came before it, it counts: a slow source must not mean no progress
+    except ConnectorError:
+        # However little came before it, it counts: a slow source must not mean no progress.
         yield b"".join(gathered)
         raise
     yield b"".join(gathered)

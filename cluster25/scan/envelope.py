@@ -7,10 +7,10 @@ from enum import Enum
 
 import msgspec
 
-from cluster25.errors import BODY_EXCERPT_CHARS, SourceRefusedError, SourceUnavailableError
+from cluster25.errors import SourceRefusedError, SourceUnavailableError
+from cluster25.redaction import BODY_EXCERPT_CHARS, excerpt
 from cluster25.scan.borders import Borders
 from cluster25.scan.raw_value import RawValue
-from cluster25.transport import excerpt
 
 OVERSIZED_HEAD_BYTES = 64 * 1024
 

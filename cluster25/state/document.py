@@ -1,7 +1,7 @@
 """The state document: everything that is remembered between calls, apart from large ledgers.
 
 It stays below Firestore's limit of 1 MiB: the inline ledger takes at most `INLINE_LEDGER_BYTES`, the
-companions `COMPANIONS_BYTES` (their keeper sees to it), fifty run summaries some 50 KiB.
+companions `COMPANIONS_BYTES` (`Companions` sees to it), fifty run summaries some 50 KiB.
 """
 
 from datetime import datetime, timedelta

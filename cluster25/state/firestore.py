@@ -55,7 +55,7 @@ class FirestoreStore:
         self._collection = collection
         self._connector_id = connector_id
         # An idle channel may be found dead at its next use. Tries end at half of the time, so that the last
-        # one ends within it. Aborted writes are not tried again here: `lease.py` first reads anew.
+        # one ends within it. Aborted writes are not tried again here: who writes first reads anew.
         retry = Retry(if_exception_type(exceptions.ServiceUnavailable), 0.1, 1.0, timeout=timeout_seconds / 2)
         self._limits: dict[str, Any] = {"retry": retry, "timeout": timeout_seconds}
 

@@ -19,7 +19,7 @@ from cluster25.state.document import INLINE_LEDGER_BYTES, Backfill, Lease, Quest
 from cluster25.state.ledger import Entry, Ledger
 from cluster25.state.store import ConflictError, Page, Store, Stored, attempts
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class ResetPendingError(Exception):
@@ -207,7 +207,7 @@ class HeldLease:
             self._store.sweep_pages(self.state.generation)
         except StateUnavailableError as error:
             # They count for nothing, and the next run that has pages to sweep deletes them too.
-            logger.warning("Old ledger pages stay for now: %s", error)
+            log.warning("Old ledger pages stay for now: %s", error)
 
 
 def _ended(state: State, summary: RunSummary, tick: str | None, checkpoint: Mapping[str, Any]) -> State:

@@ -1,7 +1,7 @@
 """What a state store must be able to do: one document changed by compare-and-swap, and pages of bytes.
 
-Everything that needs judgement (lease, fence, checkpoint) is built on this once, in `lease.py`, so that a
-store stays small and both stores behave the same.
+Everything that needs judgement (lease, fence, checkpoint) is built on this once, in `lease.py` and `held.py`,
+so that a store stays small and both stores behave the same.
 
 ```
 document   small; every write names the revision it was made from and fails if that is no longer the newest

@@ -23,6 +23,12 @@ def test_readme_names_every_call_and_no_other() -> None:
     assert sorted(said) == sorted(call for call in served if call[0] != "HEAD")
 
 
+def test_readme_says_where_every_module_is() -> None:
+    (map_of_modules,) = re.findall(r"### Where what is\n\n```\n(.*?)```", README, re.DOTALL)
+    said = set(re.findall(r"\b(\w+\.py)\b", map_of_modules))
+    assert said == {"main.py", *(module.name for module in (ROOT / "cluster25").glob("[a-z]*.py"))}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_deployment_names_its_project(page: str) -> None:
     deployments = re.findall(r"""\./deploy\.sh ["-][^`\n]*""", PAGES[page])

@@ -1,6 +1,5 @@
 """The function under functions-framework, between the stand-ins, with state that nobody else uses."""
 
-import logging
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -91,16 +90,11 @@ def either_store(request: pytest.FixtureRequest, environment: pytest.MonkeyPatch
 def function(
     app: flask.Flask, clock: Clock, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Function]:
-    loggers = [logging.getLogger(name) for name in (None, "cluster25", "main")]
-    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
     function = Function(app.test_client(), clock, capsys)
     environment.setattr(function.main, "SystemClock", lambda: clock)
     function.main.connector.cache_clear()
     yield function
     function.main.connector.cache_clear()
-    for logger, level, handlers in before:
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
 
 
 @pytest.fixture

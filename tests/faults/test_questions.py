@@ -1,11 +1,24 @@
 """What is asked changes: other types, another address of Cluster25."""
 
+import json
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from local.cluster25 import Cluster25
 from local.feed import Feed
+from local.loopback import Fault
 from local.opencti import OpenCTI
-from tests.faults.function import CLIENT_SECRET, Function, NotedClock, at_sink, in_feed
+from tests.faults.function import (
+    CLIENT_SECRET,
+    Function,
+    NotedClock,
+    answering,
+    asking,
+    at_sink,
+    in_feed,
+    times,
+)
 
 FEED = 90
 
@@ -110,3 +123,46 @@ PATHS = {"ipv4": "ipv4-addr", "domain": "domain-name"}
 
 def pattern(source: Cluster25, number: int) -> str:
     return str(source.feed.indicator(number)["pattern"]).replace("[ ", "[")
+
+
+def returning(state: str) -> Fault:
+    """A ping answered with a state that was not sent."""
+    connector = {"connector_state": state, "connector_queue_details": {"messages_size": 0}}
+    return times(1, answering(200, json.dumps({"data": {"pingConnector": connector}}).encode()))
+
+
+@pytest.mark.parametrize(
+    "ordered", ["2026-02-27T12:00:00Z", "2026-02-27T14:00:00+02:00", "2026-02-27T12:00:00"]
+)
+@pytest.mark.parametrize("path", ["/", "/heartbeat"])
+def test_a_watermark_that_opencti_orders_is_gone_on_from(
+    two_types: int, function: Function, source: Cluster25, sink: OpenCTI, path: str, ordered: str
+) -> None:
+    sink.fault = asking("pingConnector", returning(json.dumps({"watermark": ordered})))
+    answer = function.call(path)
+    assert source.exports[-1].start == datetime(2026, 2, 27, 11, 45, tzinfo=UTC)
+    # What the ledger no longer remembers is sent again: that is what such an order is for.
+    assert 0 < answer.document["pushed"] == sink.ingestion.sent_twice < two_types
+    assert function.checkpoint()[0].watermark == function.clock.now()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        '{"watermark": "2036-01-01T00:00:00Z"}',
+        '{"watermark": "0001-01-01T00:00:00+23:59"}',
+        '{"watermark": null}',
+        '{"last_run": 1767225600}',
+        "no JSON",
+        "[]",
+    ],
+)
+def test_a_state_that_nobody_can_go_on_from_is_not_adopted(
+    two_types: int, function: Function, source: Cluster25, sink: OpenCTI, state: str
+) -> None:
+    before, _ = function.checkpoint()
+    sink.fault = asking("pingConnector", returning(state))
+    assert function.call().outcome == "empty"
+    assert before.watermark is not None
+    assert source.exports[-1].start == before.watermark - timedelta(seconds=900)
+    assert "not adopted" in function.log

@@ -191,13 +191,13 @@ def test_the_body_of_a_redirect_is_not_read(function: Function, source: Cluster2
 
     def stall(exchange: Exchange) -> bool:
         endless(exchange)
-        time.sleep(1)
+        time.sleep(20)
         return True
 
     sink.fault = stall
     started = time.monotonic()
     function.fails(500, "sink")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     everything_once(function, source, sink)
 
 

@@ -6,7 +6,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,7 +22,10 @@ from cluster25.settings import load_settings
 from cluster25.state.document import RunSummary, State
 from cluster25.state.lease import acquire
 from local.cluster25 import Cluster25
+from local.feed import Feed
+from local.loopback import Exchange
 from local.opencti import OpenCTI
+from tests.clock import SimulatedClock
 from tests.operation.conftest import FEED_SIZE, SECRETS, Command
 from tests.operation.peers import WAIT_SECONDS, answering, slow_pushes, wait_until
 
@@ -189,9 +191,16 @@ def test_a_backfill_leaves_the_lease_to_a_regular_run_that_is_overdue(
     settings.setenv("CLUSTER25_RUN_BUDGET_SEC", "1")
     settings.setenv("CLUSTER25_CHUNK_OBJECTS", "100")
     settings.setenv("CLUSTER25_IMPORT_START_DATE", "PT1H")
-    connector = Connector.of(load_settings(), SystemClock())
+    clock = SimulatedClock()
+    source.feed = Feed(size=FEED_SIZE, now=clock.now())
+    connector = Connector.of(load_settings(), clock)
     assert connector.sync().run("regular", RunRequest("scheduler")).outcome in {"ok", "empty"}
-    sink.fault = slow_pushes(0.2)
+
+    def dawdle(_exchange: Exchange) -> bool:
+        clock.advance(0.2)
+        return False
+
+    sink.fault = dawdle
     runs = BackfillRuns(connector, LONG_AGO, wait_seconds=0.01)
     waiting: list[str] = []
 
@@ -199,11 +208,10 @@ def test_a_backfill_leaves_the_lease_to_a_regular_run_that_is_overdue(
         waiting.append(runs.describe())
         if comes:
             connector.sync().run("another", RunRequest("scheduler"))
-        else:
-            time.sleep(0.1)
+        clock.advance(0.1)
         return False
 
-    time.sleep(2)  # two intervals without a regular run
+    clock.advance(2)  # two intervals without a regular run
     settings.setattr(runs._stopping, "wait", wait)
     assert runs.run().outcome == "ok"
     assert all("overdue" in line for line in waiting)
@@ -212,7 +220,7 @@ def test_a_backfill_leaves_the_lease_to_a_regular_run_that_is_overdue(
     if comes:
         assert len(waiting) == triggers.count("scheduler") - 1 > 0
     else:
-        assert 5 <= len(waiting) <= 15  # once only, for an interval
+        assert len(waiting) == 10  # once only, for an interval
     assert sink.ingestion.distinct() == FEED_SIZE
 
 
