@@ -2,10 +2,12 @@
 
 import binascii
 import logging
+import math
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -49,15 +51,25 @@ class _Claims(msgspec.Struct):
     exp: float | None = None
 
 
-class Cluster25Client:
-    """Asks Cluster25 on behalf of one account; keeps the token from call to call while the process lives."""
+@dataclass
+class AccessToken:
+    """A token, if there is one, and when it is to be renewed, in epoch seconds."""
 
-    def __init__(self, base_url: str, client_id: str, client_secret: SecretStr) -> None:
+    value: str | None = None
+    renew_at: float = math.inf
+
+
+class Cluster25Client:
+    """Asks Cluster25 on behalf of one account. For one thread at a time; its token may be shared."""
+
+    def __init__(
+        self, base_url: str, client_id: str, client_secret: SecretStr, token: AccessToken | None = None
+    ) -> None:
+        """`token` is used while it is good, and then replaced."""
         self._base_url = base_url
         self._client_id = client_id
         self._client_secret = client_secret
-        self._token: str | None = None
-        self._renew_at = float("inf")
+        self._token = token or AccessToken()
         session = requests.Session()
         # Plain http is taken for loopback addresses only, where nobody listens: a proxy would.
         session.trust_env = base_url.startswith("https:")
@@ -101,32 +113,31 @@ class Cluster25Client:
             self._peer.retry(budget, lambda: self._renew_token(budget))
 
     def _open_export(self, parameters: Mapping[str, object], budget: Budget) -> requests.Response:
-        fresh = self._token is None or budget.clock.now().timestamp() >= self._renew_at
-        if fresh:
-            self._renew_token(budget)
-        response = self._send_export(parameters, budget)
+        token, fresh = self._token.value, False
+        if token is None or budget.clock.now().timestamp() >= self._token.renew_at:
+            token, fresh = self._renew_token(budget), True
+        response = self._send_export(token, parameters, budget)
         if response.status_code == 401 and not fresh:
             response.close()
             log.debug("Cluster25 no longer takes the token; asking for a new one")
-            self._renew_token(budget)
-            response = self._send_export(parameters, budget)
+            response = self._send_export(self._renew_token(budget), parameters, budget)
         if response.status_code != 200:
             raise self._refusal(response)
         return response
 
-    def _send_export(self, parameters: Mapping[str, object], budget: Budget) -> requests.Response:
+    def _send_export(self, token: str, parameters: Mapping[str, object], budget: Budget) -> requests.Response:
         return self._peer.send(
             "GET",
             f"{self._base_url}/export/indicators",
             budget,
             params=parameters,
-            headers={"Authorization": f"Bearer {self._token}", "Accept": "application/json"},
+            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
         )
 
     def _refusal(self, response: requests.Response) -> SourceRefusedError:
         status, body = response.status_code, excerpt(self._peer.read(response))
         if status in (401, 403):
-            self._token = None
+            self._token.value = None
             return SourceRefusedError(
                 f"Cluster25 answered {status} to the export with a token it had just given: {body}",
                 "The account may not export indicators; ask Cluster25 about its rights.",
@@ -136,9 +147,9 @@ class Cluster25Client:
             "Check CLUSTER25_BASE_URL and CLUSTER25_INDICATOR_TYPES.",
         )
 
-    def _renew_token(self, budget: Budget) -> None:
-        """`POST /token`; keeps the token and when to renew it. Raises like `export_indicators`."""
-        self._token = None
+    def _renew_token(self, budget: Budget) -> str:
+        """`POST /token`; returns the token, and keeps it. Raises like `export_indicators`."""
+        self._token.value = None
         credentials = {"client_id": self._client_id, "client_secret": self._client_secret.get_secret_value()}
         response = self._peer.send("POST", f"{self._base_url}/token", budget, json=credentials)
         status, body = response.status_code, self._peer.read(response)
@@ -157,12 +168,13 @@ class Cluster25Client:
         now = budget.clock.now().timestamp()
         expires_at = _expiry(token)
         life_seconds = max(0.0, expires_at - now)
-        self._token = token
-        self._renew_at = expires_at - min(RENEWAL_MARGIN_SECONDS, life_seconds / 10)
+        self._token.value = token
+        self._token.renew_at = expires_at - min(RENEWAL_MARGIN_SECONDS, life_seconds / 10)
         log.debug(
             "Cluster25 gave a token (life %s s)",
-            "unknown" if expires_at == float("inf") else int(life_seconds),
+            "unknown" if expires_at == math.inf else int(life_seconds),
         )
+        return token
 
 
 def _token(body: bytes) -> str:
@@ -193,5 +205,5 @@ def _expiry(token: str) -> float:
         payload = token.split(".")[1]
         claims = msgspec.json.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=_Claims)
     except (IndexError, binascii.Error, msgspec.DecodeError, ValueError, RecursionError):
-        return float("inf")
-    return float("inf") if claims.exp is None else claims.exp
+        return math.inf
+    return math.inf if claims.exp is None else claims.exp

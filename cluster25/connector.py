@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cluster25.client import Cluster25Client
+from cluster25.client import AccessToken, Cluster25Client
 from cluster25.clock import Clock
 from cluster25.opencti import OpenCTI
 from cluster25.settings import Settings
@@ -16,18 +16,25 @@ class Connector:
     """Settings, Cluster25's token, the store's channel, the time."""
 
     settings: Settings
-    source: Cluster25Client
+    token: AccessToken
     store: Store
     clock: Clock
 
     @classmethod
     def of(cls, settings: Settings, clock: Clock) -> "Connector":
         """The connector that the settings describe; nobody is called yet."""
-        source = Cluster25Client(
-            settings.cluster25_base_url, settings.cluster25_client_id, settings.cluster25_client_secret
+        return cls(settings, AccessToken(), open_store(settings), clock)
+
+    def source(self, token: AccessToken) -> Cluster25Client:
+        """A connection to Cluster25 that uses and renews this token."""
+        settings = self.settings
+        return Cluster25Client(
+            settings.cluster25_base_url,
+            settings.cluster25_client_id,
+            settings.cluster25_client_secret,
+            token,
         )
-        return cls(settings, source, open_store(settings), clock)
 
     def sync(self) -> Sync:
-        """The work of one call, with a connection to OpenCTI of its own."""
-        return Sync(self.settings, self.source, OpenCTI(self.settings), self.store, self.clock)
+        """The work of one call, with connections of its own: calls may come at the same time."""
+        return Sync(self.settings, self.source(self.token), OpenCTI(self.settings), self.store, self.clock)

@@ -7,6 +7,7 @@ and the documents here are ours: the subset that the schemas of 6.8.10 and 7.260
 
 import logging
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,7 +25,9 @@ log = logging.getLogger(__name__)
 
 ABOUT = "query About { about { version } }"
 ME = "query Me { me { capabilities { name } } }"
-REGISTER = "mutation Register($input: RegisterConnectorInput) { registerConnector(input: $input) { id } }"
+REGISTER = """mutation Register($input: RegisterConnectorInput) {
+  registerConnector(input: $input) { connector_state }
+}"""
 PING = """mutation Ping($id: ID!, $state: String, $info: ConnectorInfoInput) {
   pingConnector(id: $id, state: $state, connectorInfo: $info) {
     connector_state
@@ -72,7 +75,7 @@ class _Connector(msgspec.Struct):
 
 
 class _Registered(msgspec.Struct):
-    connector: dict[str, Any] = msgspec.field(name="registerConnector")
+    connector: _Connector = msgspec.field(name="registerConnector")
 
 
 class _Pinged(msgspec.Struct):
@@ -138,21 +141,28 @@ class OpenCTI:
 
     def register(self, budget: Budget) -> None:
         """Create the connector and its queue, or update its name and scope."""
-        connector = {
-            "id": str(self._settings.connector_id),
-            "name": self._settings.connector_name,
-            "type": "EXTERNAL_IMPORT",
-            "scope": [scope.strip() for scope in self._settings.connector_scope.split(",")],
-        }
-        self._query(REGISTER, {"input": connector}, _Registered, budget)
+        self._post(self._registration(), _Registered, budget)
         log.info("registered %s at OpenCTI", self._settings.connector_name)
 
     def ping(self, state: str, info: dict[str, Any], budget: Budget) -> Pong:
         """The heartbeat, with a `ConnectorInfoInput`. Raises `ConnectorUnknownError` when unregistered."""
         variables = {"id": str(self._settings.connector_id), "state": state, "info": info}
-        connector = self._query(PING, variables, _Pinged, budget).connector
-        queue = connector.connector_queue_details or _Queue()
-        return Pong(connector.connector_state, queue.messages_size or 0.0)
+        body = orjson.dumps({"query": PING, "variables": variables})
+        tries = count()
+
+        def attempt() -> Pong:
+            # The platform forgets that its reset button was pressed when it answers a ping. If that answer
+            # was lost, the state it holds is still the empty one: look before it is overwritten.
+            if next(tries) > 0:
+                held = self._post_once(self._registration(), _Registered, budget).connector.connector_state
+                if held == "":
+                    return Pong(held, 0.0)
+            connector = self._post_once(body, _Pinged, budget).connector
+            queue = connector.connector_queue_details or _Queue()
+            return Pong(connector.connector_state, queue.messages_size or 0.0)
+
+        with self._peer.bounded(budget):
+            return self._peer.retry(budget, attempt)
 
     def push(self, escaped_bundle: list[bytes], budget: Budget) -> None:
         """Put a bundle into the ingestion queue; when this returns, OpenCTI has accepted it.
@@ -176,6 +186,15 @@ class OpenCTI:
         work = self._query(ADD_WORK, adding, _WorkAdded, budget).work
         ending = {"id": work.id, "message": message, "inError": in_error}
         self._query(END_WORK, ending, _WorkEnded, budget)
+
+    def _registration(self) -> bytes:
+        connector = {
+            "id": str(self._settings.connector_id),
+            "name": self._settings.connector_name,
+            "type": "EXTERNAL_IMPORT",
+            "scope": [scope.strip() for scope in self._settings.connector_scope.split(",")],
+        }
+        return orjson.dumps({"query": REGISTER, "variables": {"input": connector}})
 
     def _query(self, document: str, variables: dict[str, Any], answers: type[T], budget: Budget) -> T:
         return self._post(orjson.dumps({"query": document, "variables": variables}), answers, budget)

@@ -40,26 +40,41 @@ def make_plan(settings: Settings, state: State, now: datetime, request: RunReque
     return Plan(question, request.since, request.since)
 
 
+def watermark_of(state: State, now: datetime) -> datetime | None:
+    """The watermark; None also when it lies in the future, where only a clock that was ahead can take it."""
+    return state.watermark if state.watermark and state.watermark <= now else None
+
+
 def _regular(settings: Settings, state: State, now: datetime) -> Plan:
     """A first run, and one after a reset, looks back to CLUSTER25_IMPORT_START_DATE.
 
     So does one that asks for more than the checkpoint was earned with: another base URL or a new type. Types
-    that are no longer asked for change nothing.
+    that are no longer asked for change nothing. A watermark in the future is none.
     """
     types: list[str] = sorted(settings.cluster25_indicator_types)
     question = Question(base_url=settings.cluster25_base_url, types=types)
     lookback = settings.import_start(now)
-    pinned = [moment for moment in (state.start, state.watermark) if moment]
+    watermark = watermark_of(state, now)
+    if state.watermark and not watermark:
+        log.error(
+            "the watermark %s lies in the future, so some clock was wrong: asking again since %s",
+            to_rfc3339(state.watermark),
+            to_rfc3339(min(lookback, state.start or lookback)),
+        )
+        return Plan(question, min(lookback, state.start or lookback), None, pins_start=True)
+    pinned = [moment for moment in (state.start, watermark) if moment]
     if state.question is None or not pinned:
-        return Plan(question, lookback, None, pins_start=True)
+        return Plan(question, min([lookback, *pinned]), None, pins_start=True)
     if _asks_for_more(question, state.question):
         start = min(lookback, *pinned)
         log.warning("base URL or indicator types changed: asking again since %s", to_rfc3339(start))
         return Plan(question, start, None, pins_start=True)
     if state.start is not None:
         return Plan(question, state.start, None)
-    overlap = timedelta(seconds=settings.cluster25_overlap_sec)
-    return Plan(question, pinned[0] - overlap, state.floor)
+    start = pinned[0] - timedelta(seconds=settings.cluster25_overlap_sec)
+    # After the overlap was raised, the ledger does not go back as far as is asked.
+    covered = state.floor is not None and state.floor <= start
+    return Plan(question, start, state.floor if covered else None)
 
 
 def _asks_for_more(question: Question, earlier: Question) -> bool:

@@ -11,6 +11,7 @@ from cluster25.clock import Budget, Clock, as_utc, to_rfc3339
 from cluster25.errors import ConnectorError, ConnectorUnknownError
 from cluster25.opencti import OpenCTI
 from cluster25.redaction import redact
+from cluster25.setting_types import EARLIEST_START
 from cluster25.settings import Settings
 from cluster25.state.document import State
 from cluster25.state.held import HeldLease
@@ -122,7 +123,8 @@ def shown_state(state: State) -> str:
 def _order(sent: str, returned: str | None, now: datetime) -> Order | None:
     """A returned state that differs from the sent one is an order; a missing one says nothing.
 
-    No order can take the watermark into the future: what comes until then would never be asked for.
+    No order can take the watermark into the future, or what comes until then would never be asked for; nor
+    before `EARLIEST_START`.
     """
     if returned is None or returned == sent:
         return None
@@ -132,7 +134,7 @@ def _order(sent: str, returned: str | None, now: datetime) -> Order | None:
         watermark = as_utc(datetime.fromisoformat(json.loads(returned)["watermark"]))
     except (ValueError, TypeError, KeyError, OverflowError):
         watermark = None
-    if watermark is None or watermark > now:
+    if watermark is None or not EARLIEST_START <= watermark <= now:
         log.warning("OpenCTI returned a state that no connector can go on from; it is not adopted")
         return None
     return Order(watermark)

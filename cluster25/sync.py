@@ -17,7 +17,7 @@ from cluster25.errors import (
 )
 from cluster25.export import Export, OutOfBudget
 from cluster25.opencti import OpenCTI
-from cluster25.plan import Plan, make_plan
+from cluster25.plan import Plan, make_plan, watermark_of
 from cluster25.presence import Order, Presence
 from cluster25.run import Run, RunRequest, RunResult
 from cluster25.settings import Settings
@@ -117,9 +117,11 @@ class Sync:
                 return self._release(
                     run, lease, "skipped", "OpenCTI's queue is above CONNECTOR_QUEUE_THRESHOLD."
                 )
-            plan = make_plan(self._settings, lease.state, self._clock.now(), run.request)
+            now = self._clock.now()
+            plan = make_plan(self._settings, lease.state, now, run.request)
             if plan.pins_start:
-                lease.rewind(watermark=lease.state.watermark, start=plan.start, question=plan.question)
+                known = watermark_of(lease.state, now)
+                lease.rewind(watermark=known, start=plan.start, question=plan.question)
             if run.request.since:
                 lease.begin_backfill(run.request.since, plan.question.types)
             asked_at = self._clock.now()
@@ -130,7 +132,8 @@ class Sync:
         except OutOfBudget:
             return self._stop_in_time(run, lease)
         outcome = "ok" if run.tally.chunks else "empty"
-        self._presence.tell_recovery(lease)
+        if not run.request.resends:  # else Cluster25 was not asked at all
+            self._presence.tell_recovery(lease)
         if run.request.is_by_hand:
             return self._release(run, lease, outcome)
         return self._commit(run, lease, plan, asked_at, outcome)
@@ -210,7 +213,7 @@ class Sync:
             run.summary(outcome),
             companions=run.companions,
             tick=served,
-            backfill_done=bool(run.request.since) and outcome in ("ok", "empty"),
+            backfill_done=run.request.since if outcome in ("ok", "empty") else None,
         )
         return outcome, state
 

@@ -2,10 +2,12 @@
 
 import logging
 import os
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
 
+from cluster25 import redaction
 from cluster25.settings import Settings
 from tests.clock import SimulatedClock
 from tests.emulator import EmulatorMissingError, running_emulator
@@ -46,3 +48,11 @@ def _logging_as_it_was() -> Iterator[None]:
     for logger, (level, handlers) in zip(loggers, before, strict=True):
         logger.setLevel(level)
         logger.handlers[:] = handlers
+
+
+@pytest.fixture(autouse=True)
+def _nothing_hidden_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is hidden stays hidden while the process lives: one test's secret may be another's word."""
+    monkeypatch.setattr(redaction, "_lasting", set())
+    monkeypatch.setattr(redaction, "_tokens", deque(maxlen=redaction._tokens.maxlen))
+    monkeypatch.setattr(redaction, "_known_secrets", None)

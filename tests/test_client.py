@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from cluster25.client import Cluster25Client
+from cluster25.client import AccessToken, Cluster25Client
 from cluster25.clock import Budget
 from cluster25.errors import ConnectorError, SourceRefusedError
 from local.cluster25 import CLIENT_ID, CLIENT_SECRET, Cluster25, Export
@@ -49,6 +49,21 @@ def test_the_question_and_the_answer(
     start = clock.now() - timedelta(days=7)
     assert export(client, clock) == b"".join(source.feed.encoded(["ipv4", "url"], start))
     assert source.exports == [Export(("ipv4", "url"), start, include_info=True)]
+
+
+def test_two_clients_share_a_token_and_nothing_else(source: Cluster25, clock: SimulatedClock) -> None:
+    kept = AccessToken()
+    one, other = (
+        Cluster25Client(source.base_url, CLIENT_ID, SecretStr(CLIENT_SECRET), kept) for _ in range(2)
+    )
+    everything = export(one, clock)
+    with one.export_indicators(
+        ["ipv4", "url"], clock.now() - timedelta(days=7), Budget.of(clock, 60)
+    ) as body:
+        assert export(other, clock) == everything
+        other._peer._adapter.abort()  # as at the end of its budget
+        assert b"".join(body) == everything
+    assert tokens_asked_for(source) == 1
 
 
 def test_the_question_as_it_is_written(

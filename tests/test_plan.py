@@ -88,3 +88,23 @@ def test_a_run_by_hand_asks_its_own_question_and_pins_nothing() -> None:
 
 def test_what_is_sent_again_is_wanted_whatever_its_age() -> None:
     assert plan(after_a_clean_run(), RunRequest("call", resends=True)).floor is None
+
+
+def test_a_watermark_in_the_future_is_none_and_everything_is_asked_for_again() -> None:
+    ahead = after_a_clean_run(watermark=NOW + timedelta(seconds=1), floor=NOW)
+    assert plan(ahead) == Plan(ALL, NOW - WEEK, None, pins_start=True)
+    began = NOW - timedelta(days=9)
+    assert plan(ahead.changed(start=began)) == Plan(ALL, began, None, pins_start=True)
+    assert plan(after_a_clean_run(watermark=NOW)).start == NOW - timedelta(seconds=900)
+
+
+def test_an_ordered_watermark_counts_also_where_nothing_was_asked_yet() -> None:
+    long_ago = NOW - timedelta(days=30)
+    assert plan(State(watermark=long_ago)) == Plan(ALL, long_ago, None, pins_start=True)
+    assert plan(State(watermark=WATERMARK)).start == NOW - WEEK
+
+
+def test_after_the_overlap_was_raised_what_it_covers_is_wanted() -> None:
+    assert plan(after_a_clean_run(), cluster25_overlap_sec=901).floor is None
+    assert plan(after_a_clean_run(), cluster25_overlap_sec=900).floor == FLOOR
+    assert plan(after_a_clean_run(), cluster25_overlap_sec=899).floor == FLOOR

@@ -2,26 +2,16 @@
 
 import base64
 import json
-from collections import deque
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 
-from cluster25 import redaction
 from cluster25.redaction import excerpt, hide, hide_token, redact, redact_all
 
 AWKWARD = 'p4ss/w"ord\\ with+signs & ünïcode'
 PLAIN = "plain-secret-of-the-redaction-test"
 FRAGMENTS = ("p4ss", "ord", "with", "signs", "code", "plain", "secret-of", "redaction")
-
-
-@pytest.fixture(autouse=True)
-def nothing_hidden_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is hidden stays hidden while the process lives; here each test starts with nothing."""
-    monkeypatch.setattr(redaction, "_lasting", set())
-    monkeypatch.setattr(redaction, "_tokens", deque(maxlen=redaction._tokens.maxlen))
-    monkeypatch.setattr(redaction, "_known_secrets", None)
 
 
 @pytest.mark.parametrize("secret", [AWKWARD, PLAIN])

@@ -1,10 +1,12 @@
 """A backfill: runs by hand, one after the other, until all that was asked for is in OpenCTI."""
 
+import contextlib
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from cluster25.connector import Connector
+from cluster25.errors import StateUnavailableError
 from cluster25.logs import run_context
 from cluster25.operation.health import SUCCESSES
 from cluster25.run import RunRequest, RunResult, Tally
@@ -31,6 +33,9 @@ class BackfillRuns:
         self._stopping = threading.Event()
         self._sync: Sync | None = None
         self._is_alone = False
+        self._regular_at: datetime | None = None
+        self.finished = False
+        """Whether everything that was asked for is in OpenCTI."""
         self._pushed_before = 0
         self._runs = 0
         self._waiting_for = ""
@@ -42,8 +47,8 @@ class BackfillRuns:
             result = self._step()
             failures = failures + 1 if result.error else 0
             for_good = result.error and (not result.error.retryable or failures >= FAILURES)
-            finished = result.outcome in SUCCESSES - {"partial"}
-            if finished or for_good or self._stopping.is_set():
+            self.finished = result.outcome in SUCCESSES - {"partial"}
+            if self.finished or for_good:
                 return result
             if result.outcome == "partial":
                 self._give_way(result.state)
@@ -51,6 +56,8 @@ class BackfillRuns:
                 self._waiting_for = str(result.error or result.run.reason)
                 self._stopping.wait(self._wait_seconds)
             self._waiting_for = ""
+            if self._stopping.is_set():
+                return result
 
     def stop(self) -> None:
         """Let the run under way stop at its next chunk, and make no other."""
@@ -77,15 +84,17 @@ class BackfillRuns:
         """
         clock, interval = self._connector.clock, self._connector.settings.cluster25_interval_sec
         overdue_since = clock.now() - timedelta(seconds=2 * interval)
-        newest = next((run.started_at for run in state.runs if run.trigger in REGULAR_TRIGGERS), None)
-        if newest is None or newest > overdue_since or self._is_alone:
+        regular = (run.started_at for run in state.runs if run.trigger in REGULAR_TRIGGERS)
+        self._regular_at = next(regular, self._regular_at)
+        if self._regular_at is None or self._regular_at > overdue_since or self._is_alone:
             return
         self._waiting_for = "a regular run, which is overdue"
         waits_until = clock.monotonic() + interval
         while not self._stopping.wait(self._wait_seconds):
-            now = read_state(self._connector.store)
-            if now.lease or now.last_run != state.last_run:
-                return
+            with contextlib.suppress(StateUnavailableError):
+                now = read_state(self._connector.store)
+                if now.lease or now.last_run != state.last_run:
+                    return
             if clock.monotonic() >= waits_until:
                 self._is_alone = True
                 return

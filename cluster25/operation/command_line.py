@@ -98,7 +98,7 @@ def _request(
     trigger: str, asked: argparse.Namespace, connector: Connector, *, dry_run: bool = False
 ) -> RunRequest:
     """The request, checked like the body of a call. Raises `BadRequestError`."""
-    types = [name.strip().lower() for name in asked.types.split(",")] if asked.types else None
+    types = [name.strip().lower() for name in asked.types.split(",")] if asked.types is not None else None
     body = json.dumps({"dry_run": dry_run, "since": asked.since, "types": types})
     parsed = parse_body(body.encode(), connector.clock.now())
     return RunRequest(trigger, dry_run=parsed.dry_run, since=parsed.since, types=parsed.types)

@@ -58,7 +58,7 @@ def backfill(connector: Connector, request: RunRequest) -> int:
     result = attend(runs.run, runs.stop, runs.describe)
     say(f"{runs.pushed} objects pushed by the backfill; the last run:")
     code = _report(result)
-    if code == DONE and result.outcome == "partial":
+    if not runs.finished and code in (DONE, SKIPPED):
         complain("It was stopped before the end; the same command goes on from here.")
         return NOT_NOW
     return code

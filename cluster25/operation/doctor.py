@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cluster25.client import Cluster25Client
+from cluster25.client import AccessToken, Cluster25Client
 from cluster25.clock import Budget, to_rfc3339
 from cluster25.connector import Connector
 from cluster25.errors import ConnectorError, SinkRefusedError
@@ -70,8 +70,8 @@ def _settings(connector: Connector) -> Finding:
 
 def _source(connector: Connector) -> Iterator[Finding]:
     """Without a token there is no export to look at."""
-    # A client of its own: the connector's may have a token from before the credentials were changed.
-    source = Connector.of(connector.settings, connector.clock).source
+    # A token of its own: the connector's may be from before the credentials were changed.
+    source = connector.source(AccessToken())
     try:
         source.renew_token(Budget.of(connector.clock, CHECK_SECONDS))
     except ConnectorError as error:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from cluster25.state.document import State
+from cluster25.state.document import RETRY, State
 
 SUCCESSES = frozenset({"ok", "empty", "partial"})
 
@@ -38,11 +38,11 @@ def health_of(state: State, interval_seconds: float, now: datetime) -> Health:
             "Look at OpenCTI's queue: above CONNECTOR_QUEUE_THRESHOLD nothing more is put into it. "
             "Its workers are too few, or stuck.",
         )
-    success = next((run for run in state.runs if run.outcome in SUCCESSES), None)
+    success = next((run for run in state.runs if run.outcome in SUCCESSES and run.trigger != RETRY), None)
     if success and now - success.ended_at <= 3 * interval:
         return Health("healthy", [f"The last success ended {spoken(now - success.ended_at)} ago."])
-    if state.lease_held_at(now) and not state.runs:
-        return Health("starting", ["The first run is under way."])
+    if state.lease_held_at(now):
+        return Health("healthy" if success else "starting", ["A run is under way."])
     if not state.runs:
         return Health(
             "never run",

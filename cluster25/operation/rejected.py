@@ -12,6 +12,7 @@ from cluster25.connector import Connector
 from cluster25.errors import BadRequestError
 from cluster25.opencti import OpenCTI
 from cluster25.run import RunRequest
+from cluster25.state.document import RETRY
 from cluster25.state.store import Rejected
 from cluster25.sync import Sync
 
@@ -70,4 +71,4 @@ def retry_of(connector: Connector, kept: Sequence[Rejected]) -> tuple[Sync, RunR
     """
     source, sink = KeptObjects(kept), OpenCTI(connector.settings)
     sync = Sync(connector.settings, source, sink, connector.store, connector.clock)
-    return sync, RunRequest("retry", resends=True)
+    return sync, RunRequest(RETRY, resends=True)

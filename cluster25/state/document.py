@@ -17,6 +17,8 @@ VERSION: Final = 2
 INLINE_LEDGER_BYTES = 512 * 1024
 COMPANIONS_BYTES = 128 * 1024
 REMEMBERED_RUNS = 50
+RETRY = "retry"
+"""The trigger of a run that sends rejected objects again, and does not ask Cluster25."""
 BACKFILL_KEPT = timedelta(days=7)
 """A backfill on which nobody works for so long is given up: the ledger is pruned as usual again."""
 
@@ -133,12 +135,17 @@ class State(_Part):
         )
 
     def with_run(self, summary: RunSummary) -> "State":
-        """The state that remembers this run as the last one."""
+        """The state that remembers this run as the last one.
+
+        One that is skipped, as was the last, takes its place: what comes every few seconds while OpenCTI's
+        queue is full must not drive all others out.
+        """
         failed, skipped = summary.outcome == "failed", summary.outcome == "skipped"
-        failing_since = self.failing_since if skipped else None
+        failing_since = self.failing_since if skipped or summary.trigger == RETRY else None
+        again = skipped and bool(self.runs) and _kind(self.runs[0]) == _kind(summary)
         return self.changed(
             last_run=summary,
-            runs=[summary, *self.runs][:REMEMBERED_RUNS],
+            runs=[summary, *self.runs[int(again) :]][:REMEMBERED_RUNS],
             failing_since=(self.failing_since or summary.started_at) if failed else failing_since,
             skipped_since=(self.skipped_since or summary.started_at) if skipped else None,
         )
@@ -178,3 +185,7 @@ class State(_Part):
                 for problem in error.errors(include_input=False, include_url=False)[:3]
             )
             raise StateDamagedError(f"The stored state cannot be understood: {problems}.", keeping) from None
+
+
+def _kind(summary: RunSummary) -> tuple[str, Outcome]:
+    return summary.trigger, summary.outcome

@@ -86,8 +86,15 @@ class HeldLease:
         )
 
     def begin_backfill(self, since: datetime, types: list[str]) -> None:
-        """From now on no run prunes the ledger beyond `since`, until `release` says that it is done."""
-        backfill = Backfill(since=since, types=types, worked_at=self._clock.now())
+        """From now on no run prunes the ledger beyond `since`, until `release` says that it is done.
+
+        A backfill under way that goes back further stays the one that is protected.
+        """
+        now = self._clock.now()
+        other = self.state.backfill_at(now)
+        if other and other.since < since:
+            return
+        backfill = Backfill(since=since, types=types, worked_at=now)
         self._write(lambda state: self._renewed(state).changed(backfill=backfill))
 
     def commit(
@@ -139,14 +146,15 @@ class HeldLease:
         *,
         companions: list[str] | None = None,
         tick: str | None = None,
-        backfill_done: bool = False,
+        backfill_done: datetime | None = None,
     ) -> State:
         """End any other run: watermark and recorded chunks stay, the lease is given back.
 
-        When a reset is pending, the checkpoint is forgotten. Returns the state as stored.
+        `backfill_done` is the `since` of a backfill that has come to its end. When a reset is pending, the
+        checkpoint is forgotten. Returns the state as stored.
         """
         kept: dict[str, Any] = {} if companions is None else {"companions": companions}
-        if backfill_done:
+        if backfill_done and self.state.backfill and self.state.backfill.since == backfill_done:
             kept["backfill"] = None
         self._write(lambda state: _ended(state, summary, tick, kept))
         return self.state

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cluster25.clock import to_rfc3339
 from local.cluster25 import Cluster25
 from local.feed import Feed
 from local.loopback import Fault
@@ -151,6 +152,8 @@ def test_a_watermark_that_opencti_orders_is_gone_on_from(
     [
         '{"watermark": "2036-01-01T00:00:00Z"}',
         '{"watermark": "0001-01-01T00:00:00+23:59"}',
+        '{"watermark": "0001-01-01T00:00:00Z"}',
+        '{"watermark": "1969-12-31T23:59:59Z"}',
         '{"watermark": null}',
         '{"last_run": 1767225600}',
         "no JSON",
@@ -166,3 +169,20 @@ def test_a_state_that_nobody_can_go_on_from_is_not_adopted(
     assert before.watermark is not None
     assert source.exports[-1].start == before.watermark - timedelta(seconds=900)
     assert "not adopted" in function.log
+
+
+def test_a_clock_that_was_ahead_for_one_run_costs_no_indicator(
+    two_types: int, function: Function, source: Cluster25, sink: OpenCTI, clock: NotedClock
+) -> None:
+    clock.advance(3_600)
+    assert function.call().outcome == "empty"
+    clock.advance(-3_600)
+    addresses = [number for number in range(FEED, 10 * FEED) if "[ipv4-addr" in pattern(source, number)]
+    for number in addresses[:9]:
+        source.feed.add(source.feed.indicator(number, clock.now()))
+        clock.advance(600)
+        answer = function.call()
+        assert answer.document["pushed"] > 0
+        assert answer.watermark == to_rfc3339(clock.now())
+    assert len(at_sink(sink)) == two_types + 9
+    assert "some clock was wrong" not in function.log  # by now

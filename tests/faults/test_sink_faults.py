@@ -330,6 +330,21 @@ def test_a_push_that_nobody_reads_ends_with_the_budget(
     everything_once(function, source, sink)
 
 
+@pytest.mark.parametrize("path", ["/", "/heartbeat"])
+def test_a_reset_is_not_lost_with_the_answer_that_told_of_it(
+    imported: Function, sink: OpenCTI, path: str
+) -> None:
+    def lose_the_answer(exchange: Exchange) -> bool:
+        exchange.answer_json = lambda *_: exchange.break_off()  # type: ignore[method-assign]
+        return False
+
+    sink.press_reset()
+    sink.fault = asking("pingConnector", times(1, lose_the_answer))
+    answer = imported.call(path)
+    assert answer.document["pushed"] == len(at_sink(sink))
+    assert sink.ingestion.sent_twice > 0
+
+
 @pytest.mark.parametrize("slow", [("workAdd",), ("workAdd", "workEdit")])
 def test_telling_of_a_failure_never_outlives_the_lease(
     environment: pytest.MonkeyPatch,

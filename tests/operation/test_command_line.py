@@ -16,11 +16,13 @@ import pytest
 
 from cluster25.clock import SystemClock
 from cluster25.connector import Connector
+from cluster25.errors import StateUnavailableError
 from cluster25.operation.backfill import BackfillRuns
 from cluster25.run import RunRequest
 from cluster25.settings import load_settings
 from cluster25.state.document import RunSummary, State
-from cluster25.state.lease import acquire
+from cluster25.state.lease import acquire, read_state
+from cluster25.state.store import Store
 from local.cluster25 import Cluster25
 from local.feed import Feed
 from local.loopback import Exchange
@@ -104,7 +106,12 @@ def test_a_failure_names_the_culprit_and_tells_by_the_code_whether_waiting_helps
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run", "--since", "yesterday"], ["run", "--types", "ipv4,ipv5"], ["backfill", "--since", "2999-01-01"]],
+    [
+        ["run", "--since", "yesterday"],
+        ["run", "--types", "ipv4,ipv5"],
+        ["run", "--types", ""],
+        ["backfill", "--since", "2999-01-01"],
+    ],
 )
 def test_a_question_that_makes_no_sense_is_wrong_usage(command: Command, arguments: list[str]) -> None:
     assert command(*arguments).code == 2
@@ -183,12 +190,12 @@ def test_a_backfill_waits_for_the_lease(connector: Connector, sink: OpenCTI) -> 
     assert runs.pushed == sink.ingestion.distinct() == FEED_SIZE
 
 
-@pytest.mark.parametrize("comes", [True, False], ids=["one comes", "none comes"])
-def test_a_backfill_leaves_the_lease_to_a_regular_run_that_is_overdue(
-    settings: pytest.MonkeyPatch, source: Cluster25, sink: OpenCTI, state: ReadState, comes: bool
-) -> None:
-    settings.setenv("CLUSTER25_INTERVAL_SEC", "1")
-    settings.setenv("CLUSTER25_RUN_BUDGET_SEC", "1")
+def slow_backfill(
+    settings: pytest.MonkeyPatch, source: Cluster25, sink: OpenCTI
+) -> tuple[BackfillRuns, SimulatedClock]:
+    """A backfill of some five chunks a run, after a regular run, at an interval of 100 s."""
+    settings.setenv("CLUSTER25_INTERVAL_SEC", "100")
+    settings.setenv("CLUSTER25_RUN_BUDGET_SEC", "100")
     settings.setenv("CLUSTER25_CHUNK_OBJECTS", "100")
     settings.setenv("CLUSTER25_IMPORT_START_DATE", "PT1H")
     clock = SimulatedClock()
@@ -197,21 +204,28 @@ def test_a_backfill_leaves_the_lease_to_a_regular_run_that_is_overdue(
     assert connector.sync().run("regular", RunRequest("scheduler")).outcome in {"ok", "empty"}
 
     def dawdle(_exchange: Exchange) -> bool:
-        clock.advance(0.2)
+        clock.advance(20)
         return False
 
     sink.fault = dawdle
-    runs = BackfillRuns(connector, LONG_AGO, wait_seconds=0.01)
+    return BackfillRuns(connector, LONG_AGO, wait_seconds=0.01), clock
+
+
+@pytest.mark.parametrize("comes", [True, False], ids=["one comes", "none comes"])
+def test_a_backfill_leaves_the_lease_to_a_regular_run_that_is_overdue(
+    settings: pytest.MonkeyPatch, source: Cluster25, sink: OpenCTI, state: ReadState, comes: bool
+) -> None:
+    runs, clock = slow_backfill(settings, source, sink)
     waiting: list[str] = []
 
     def wait(_seconds: float) -> bool:
         waiting.append(runs.describe())
         if comes:
-            connector.sync().run("another", RunRequest("scheduler"))
-        clock.advance(0.1)
+            runs._connector.sync().run("another", RunRequest("scheduler"))
+        clock.advance(10)
         return False
 
-    clock.advance(2)  # two intervals without a regular run
+    clock.advance(200)  # two intervals without a regular run
     settings.setattr(runs._stopping, "wait", wait)
     assert runs.run().outcome == "ok"
     assert all("overdue" in line for line in waiting)
@@ -222,6 +236,43 @@ def test_a_backfill_leaves_the_lease_to_a_regular_run_that_is_overdue(
     else:
         assert len(waiting) == 10  # once only, for an interval
     assert sink.ingestion.distinct() == FEED_SIZE
+
+
+def test_a_backfill_gives_way_also_when_the_regular_run_is_long_out_of_mind(
+    settings: pytest.MonkeyPatch, source: Cluster25, sink: OpenCTI, state: ReadState
+) -> None:
+    """And a state that cannot be read meanwhile is no reason to give up."""
+    settings.setattr("cluster25.state.document.REMEMBERED_RUNS", 2)
+    runs, clock = slow_backfill(settings, source, sink)
+    reads: list[Store] = []
+
+    def read_later(store: Store) -> State:
+        reads.append(store)
+        if len(reads) == 1:
+            raise StateUnavailableError("Away.", "Wait.")
+        return read_state(store)
+
+    settings.setattr("cluster25.operation.backfill.read_state", read_later)
+    settings.setattr(runs._stopping, "wait", lambda _seconds: clock.advance(10))
+    assert runs.run().outcome == "ok"
+    assert len(reads) == 10
+    assert sink.ingestion.distinct() == FEED_SIZE
+
+
+def test_a_backfill_that_is_stopped_while_it_waits_makes_no_other_run(
+    settings: pytest.MonkeyPatch, source: Cluster25, sink: OpenCTI, state: ReadState
+) -> None:
+    runs, clock = slow_backfill(settings, source, sink)
+
+    def stop(_seconds: float) -> bool:
+        runs.stop()
+        return True
+
+    clock.advance(200)
+    settings.setattr(runs._stopping, "wait", stop)
+    assert runs.run().outcome == "partial"
+    assert not runs.finished
+    assert [run.trigger for run in state().runs] == ["backfill", "scheduler"]
 
 
 def test_a_backfill_where_no_regular_run_was_ever_seen_waits_for_none(
@@ -285,6 +336,19 @@ def test_rejected_objects_are_listed_shown_and_sent_again_once_they_can_be(
     assert (retried.code, retried.fields["pushed"]) == (0, "1")
     assert (object_id, too_large()["modified"]) in small_limit.ingestion.received
     assert command("rejected", "list").out == ""
+
+
+def test_sending_them_again_does_not_hide_that_imports_fail(
+    command: Command, small_limit: OpenCTI, source: Cluster25, sink: OpenCTI
+) -> None:
+    command("run")
+    source.fault = answering(403)
+    assert command("run").code == 1
+    told = len(sink.works.by_id)
+    small_limit.body_limit_bytes = 50_000
+    assert command("rejected", "retry").code == 0
+    assert command("status").out.startswith("failing")
+    assert len(sink.works.by_id) == told + 1  # the push of what was sent again
 
 
 def test_what_is_rejected_again_stays_in_the_list_once(command: Command, small_limit: OpenCTI) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from cluster25.connector import Connector
 from cluster25.operation.health import health_of, spoken
-from cluster25.state.document import RunSummary, State
+from cluster25.state.document import RETRY, RunSummary, State
 from cluster25.state.store import Store
 from local.cluster25 import Cluster25
 from local.opencti import OpenCTI
@@ -28,7 +28,7 @@ def ended(summary: RunSummary, ago: timedelta) -> State:
     )
 
 
-SECOND = timedelta(seconds=1)
+SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,9 @@ SECOND = timedelta(seconds=1)
         (histories.BUSY, "healthy"),
         (ended(run(0, "partial", 5), 3 * INTERVAL), "healthy"),
         (ended(run(0, "empty"), 3 * INTERVAL + SECOND), "overdue"),
+        (ended(run(0, "empty"), DAY).changed(lease=histories.BUSY.lease), "healthy"),
+        (ended(run(0, "skipped"), DAY).changed(lease=histories.BUSY.lease, skipped_since=None), "starting"),
+        (ended(run(0, "ok").model_copy(update={"trigger": RETRY}), SECOND), "overdue"),
         (ended(run(0, "failed"), SECOND), "failing"),
         (ended(run(0, "failed"), SECOND).with_run(run(0, "skipped")), "failing"),
         (ended(run(0, "failed"), SECOND).with_run(run(0, "empty")), "healthy"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster25.errors import StateDamagedError
-from cluster25.state.document import REMEMBERED_RUNS, Lease, Question, State
+from cluster25.state.document import REMEMBERED_RUNS, RETRY, Lease, Question, State
 from cluster25.state.store import Stored
 from tests.clock import SimulatedClock
 from tests.state.runs import summary
@@ -84,6 +84,22 @@ def test_the_last_runs_are_remembered_newest_first(clock: SimulatedClock) -> Non
         state = state.with_run(summary(clock, run_id=f"run-{number}"))
     assert state.last_run == state.runs[0]
     assert [run.run_id for run in state.runs] == [f"run-{n}" for n in range(REMEMBERED_RUNS + 9, 9, -1)]
+
+
+def test_what_is_skipped_again_and_again_drives_nothing_out(clock: SimulatedClock) -> None:
+    state = State().with_run(summary(clock, run_id="worked"))
+    for number in range(REMEMBERED_RUNS + 10):
+        state = state.with_run(summary(clock, "skipped", run_id=f"run-{number}"))
+    assert [run.run_id for run in state.runs] == [f"run-{REMEMBERED_RUNS + 9}", "worked"]
+    assert state.last_run == state.runs[0]
+    by_another = summary(clock, "skipped", run_id="other").model_copy(update={"trigger": "backfill"})
+    assert len(state.with_run(by_another).runs) == 3
+
+
+def test_sending_rejected_objects_again_says_nothing_of_a_failure(clock: SimulatedClock) -> None:
+    state = State().with_run(summary(clock, "failed"))
+    retried = state.with_run(summary(clock, "ok").model_copy(update={"trigger": RETRY}))
+    assert retried.failing_since == state.failing_since is not None
 
 
 def test_failing_since_is_the_first_failure_of_a_row(clock: SimulatedClock) -> None:
