@@ -148,18 +148,18 @@ class OpenCTI:
         """The heartbeat, with a `ConnectorInfoInput`. Raises `ConnectorUnknownError` when unregistered."""
         variables = {"id": str(self._settings.connector_id), "state": state, "info": info}
         body = orjson.dumps({"query": PING, "variables": variables})
-        tries = count()
+        tries, was_reset = count(), False
 
         def attempt() -> Pong:
+            nonlocal was_reset
             # The platform forgets that its reset button was pressed when it answers a ping. If that answer
             # was lost, the state it holds is still the empty one: look before it is overwritten.
             if next(tries) > 0:
-                held = self._post_once(self._registration(), _Registered, budget).connector.connector_state
-                if held == "":
-                    return Pong(held, 0.0)
+                held = self._post_once(self._registration(), _Registered, budget).connector
+                was_reset = was_reset or held.connector_state == ""
             connector = self._post_once(body, _Pinged, budget).connector
             queue = connector.connector_queue_details or _Queue()
-            return Pong(connector.connector_state, queue.messages_size or 0.0)
+            return Pong("" if was_reset else connector.connector_state, queue.messages_size or 0.0)
 
         with self._peer.bounded(budget):
             return self._peer.retry(budget, attempt)

@@ -50,7 +50,11 @@ class Tally:
 
 @dataclass
 class Run:
-    """A run under way. `companions` are those to remember, once the export has shown any."""
+    """A run under way.
+
+    `companions` are those to remember, once the export has shown any; `backfill` is since when and for which
+    types it imports by hand.
+    """
 
     run_id: str
     request: RunRequest
@@ -58,6 +62,7 @@ class Run:
     budget: Budget
     tally: Tally = field(default_factory=Tally)
     companions: list[str] | None = None
+    backfill: tuple[datetime, list[str]] | None = None
     reason: str | None = None
     """Why it is skipped, or stopped before the end."""
 

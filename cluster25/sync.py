@@ -123,7 +123,8 @@ class Sync:
                 known = watermark_of(lease.state, now)
                 lease.rewind(watermark=known, start=plan.start, question=plan.question)
             if run.request.since:
-                lease.begin_backfill(run.request.since, plan.question.types)
+                run.backfill = run.request.since, plan.question.types
+                lease.begin_backfill(*run.backfill)
             asked_at = self._clock.now()
             self._import(run, lease, plan)
         except ResetPendingError:
@@ -147,6 +148,8 @@ class Sync:
         log.warning("OpenCTI orders to go on from %s", order.watermark or "the import start date")
         if order.watermark is None:
             lease.reset()
+            # Until the next ping OpenCTI holds the empty state, which would be taken for another reset.
+            self._presence.ping(lease.state, run.budget)
         else:
             lease.rewind(watermark=order.watermark, start=None, question=lease.state.question)
 
@@ -213,7 +216,7 @@ class Sync:
             run.summary(outcome),
             companions=run.companions,
             tick=served,
-            backfill_done=run.request.since if outcome in ("ok", "empty") else None,
+            backfill_done=run.backfill if outcome in ("ok", "empty") else None,
         )
         return outcome, state
 

@@ -68,7 +68,8 @@ def status(connector: Connector) -> int:
     """The state in short; the exit code tells whether the connector is healthy."""
     now = connector.clock.now()
     state = read_state(connector.store)
-    health = health_of(state, connector.settings.cluster25_interval_sec, now)
+    settings = connector.settings
+    health = health_of(state, settings.cluster25_interval_sec, settings.cluster25_run_budget_sec, now)
     say(f"{health.condition}: {' '.join(health.reasons)}")
     if health.remedy:
         say(f"what to do: {health.remedy}")

@@ -25,9 +25,13 @@ class Health:
         return self.condition in {"healthy", "starting"}
 
 
-def health_of(state: State, interval_seconds: float, now: datetime) -> Health:
-    """Healthy is: a success within three intervals, nothing failing, not skipped for over two intervals."""
-    interval = timedelta(seconds=interval_seconds)
+def health_of(state: State, interval_seconds: float, budget_seconds: float, now: datetime) -> Health:
+    """Healthy is: a success within three intervals, nothing failing, not skipped for over two intervals.
+
+    While a run is under way it may also be its budget longer ago.
+    """
+    interval, budget = timedelta(seconds=interval_seconds), timedelta(seconds=budget_seconds)
+    busy = state.lease_held_at(now)
     if state.failing_since:
         return _failing(state, state.failing_since, now)
     if state.skipped_since and now - state.skipped_since > 2 * interval:
@@ -39,10 +43,10 @@ def health_of(state: State, interval_seconds: float, now: datetime) -> Health:
             "Its workers are too few, or stuck.",
         )
     success = next((run for run in state.runs if run.outcome in SUCCESSES and run.trigger != RETRY), None)
-    if success and now - success.ended_at <= 3 * interval:
+    if success and now - success.ended_at <= 3 * interval + budget * busy:
         return Health("healthy", [f"The last success ended {spoken(now - success.ended_at)} ago."])
-    if state.lease_held_at(now):
-        return Health("healthy" if success else "starting", ["A run is under way."])
+    if busy and not state.runs:
+        return Health("starting", ["The first run is under way."])
     if not state.runs:
         return Health(
             "never run",

@@ -45,7 +45,7 @@ OUTCOMES: dict[Outcome, str] = {
 
 def render_page(settings: Settings, state: State, rejected: list[Rejected], now: datetime) -> str:
     """The page, from what the state store knows."""
-    health = health_of(state, settings.cluster25_interval_sec, now)
+    health = health_of(state, settings.cluster25_interval_sec, settings.cluster25_run_budget_sec, now)
     return _render(
         health,
         now,

@@ -17,7 +17,7 @@ def status_document(
     settings: Settings, state: State, rejected: list[Rejected], now: datetime
 ) -> dict[str, Any]:
     """The answer to `GET /`: health, checkpoint, lease, runs, rejected objects, settings without secrets."""
-    health = health_of(state, settings.cluster25_interval_sec, now)
+    health = health_of(state, settings.cluster25_interval_sec, settings.cluster25_run_budget_sec, now)
     backfill = state.backfill_at(now)
     return {
         "healthy": health.is_healthy,

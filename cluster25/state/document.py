@@ -19,6 +19,8 @@ COMPANIONS_BYTES = 128 * 1024
 REMEMBERED_RUNS = 50
 RETRY = "retry"
 """The trigger of a run that sends rejected objects again, and does not ask Cluster25."""
+LONGEST_LEASE = timedelta(days=1)
+"""What CLUSTER25_LEASE_SEC allows: one that ends later was taken while some clock was ahead, and is none."""
 BACKFILL_KEPT = timedelta(days=7)
 """A backfill on which nobody works for so long is given up: the ledger is pruned as usual again."""
 
@@ -117,7 +119,7 @@ class State(_Part):
 
     def lease_held_at(self, now: datetime) -> bool:
         """Whether some run has the right to work at that time."""
-        return self.lease is not None and now < self.lease.until
+        return self.lease is not None and now < self.lease.until <= now + LONGEST_LEASE
 
     def without_checkpoint(self) -> "State":
         """The state after a reset: the import starts over, but lease, fence and history stay."""

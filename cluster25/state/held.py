@@ -88,11 +88,11 @@ class HeldLease:
     def begin_backfill(self, since: datetime, types: list[str]) -> None:
         """From now on no run prunes the ledger beyond `since`, until `release` says that it is done.
 
-        A backfill under way that goes back further stays the one that is protected.
+        Another backfill under way that goes back as far stays the one that is protected.
         """
         now = self._clock.now()
         other = self.state.backfill_at(now)
-        if other and other.since < since:
+        if other and other.since <= since and (other.since, other.types) != (since, types):
             return
         backfill = Backfill(since=since, types=types, worked_at=now)
         self._write(lambda state: self._renewed(state).changed(backfill=backfill))
@@ -146,15 +146,16 @@ class HeldLease:
         *,
         companions: list[str] | None = None,
         tick: str | None = None,
-        backfill_done: datetime | None = None,
+        backfill_done: tuple[datetime, list[str]] | None = None,
     ) -> State:
         """End any other run: watermark and recorded chunks stay, the lease is given back.
 
-        `backfill_done` is the `since` of a backfill that has come to its end. When a reset is pending, the
-        checkpoint is forgotten. Returns the state as stored.
+        `backfill_done` has `since` and `types` of a backfill that has come to its end. When a reset is
+        pending, the checkpoint is forgotten. Returns the state as stored.
         """
         kept: dict[str, Any] = {} if companions is None else {"companions": companions}
-        if backfill_done and self.state.backfill and self.state.backfill.since == backfill_done:
+        backfill = self.state.backfill
+        if backfill and (backfill.since, backfill.types) == backfill_done:
             kept["backfill"] = None
         self._write(lambda state: _ended(state, summary, tick, kept))
         return self.state

@@ -342,7 +342,19 @@ def test_a_reset_is_not_lost_with_the_answer_that_told_of_it(
     sink.fault = asking("pingConnector", times(1, lose_the_answer))
     answer = imported.call(path)
     assert answer.document["pushed"] == len(at_sink(sink))
-    assert sink.ingestion.sent_twice > 0
+    assert imported.call().outcome == "empty"
+
+
+@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("path", ["/", "/heartbeat"])
+def test_a_reset_is_carried_out_once_whichever_ping_has_to_be_tried_again(
+    imported: Function, sink: OpenCTI, path: str, which: int
+) -> None:
+    sink.press_reset()
+    sink.fault = asking("pingConnector", after(which, times(1, answering(503))))
+    assert imported.call(path).document["pushed"] == len(at_sink(sink))
+    assert imported.call().outcome == "empty"
+    assert imported.call().outcome == "empty"
 
 
 @pytest.mark.parametrize("slow", [("workAdd",), ("workAdd", "workEdit")])

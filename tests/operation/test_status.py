@@ -28,7 +28,7 @@ def ended(summary: RunSummary, ago: timedelta) -> State:
     )
 
 
-SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
+SECOND, BUDGET = timedelta(seconds=1), timedelta(seconds=480)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,11 @@ SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
         (histories.BUSY, "healthy"),
         (ended(run(0, "partial", 5), 3 * INTERVAL), "healthy"),
         (ended(run(0, "empty"), 3 * INTERVAL + SECOND), "overdue"),
-        (ended(run(0, "empty"), DAY).changed(lease=histories.BUSY.lease), "healthy"),
-        (ended(run(0, "skipped"), DAY).changed(lease=histories.BUSY.lease, skipped_since=None), "starting"),
+        (ended(run(0, "empty"), 3 * INTERVAL + BUDGET).changed(lease=histories.BUSY.lease), "healthy"),
+        (
+            ended(run(0, "empty"), 3 * INTERVAL + BUDGET + SECOND).changed(lease=histories.BUSY.lease),
+            "overdue",
+        ),
         (ended(run(0, "ok").model_copy(update={"trigger": RETRY}), SECOND), "overdue"),
         (ended(run(0, "failed"), SECOND), "failing"),
         (ended(run(0, "failed"), SECOND).with_run(run(0, "skipped")), "failing"),
@@ -51,7 +54,7 @@ SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
     ],
 )
 def test_it_is_healthy_or_it_says_why_not(state: State, condition: str) -> None:
-    health = health_of(state, INTERVAL.total_seconds(), NOW)
+    health = health_of(state, INTERVAL.total_seconds(), BUDGET.total_seconds(), NOW)
     assert health.condition == condition
     assert health.is_healthy == (condition in {"healthy", "starting"})
     assert health.reasons

@@ -203,28 +203,29 @@ def test_after_a_backfill_the_ledger_is_pruned_as_usual(
     since = clock.now() - timedelta(days=90)
     held.begin_backfill(since, ["ipv4"])
     accept(held, entries(clock, "old"))
-    held.release(summary(clock), backfill_done=since if end == "done" else None)
+    held.release(summary(clock), backfill_done=(since, ["ipv4"]) if end == "done" else None)
     clock.advance(timedelta(days=8 if end == "given up" else 1).total_seconds())
     regular = acquire(open_store(), clock, "run-b", LEASE_SECONDS)
     assert commit(regular, clock).backfill is None
     assert len(acquire(open_store(), clock, "run-c", LEASE_SECONDS).ledger) == 0
 
 
-def test_a_shorter_backfill_takes_no_protection_from_a_longer_one(
-    open_store: OpenStore, clock: SimulatedClock, held: HeldLease
+@pytest.mark.parametrize("days", [1, 90])
+def test_another_backfill_takes_no_protection_from_one_that_goes_back_as_far(
+    open_store: OpenStore, clock: SimulatedClock, held: HeldLease, days: int
 ) -> None:
-    long_ago, yesterday = clock.now() - timedelta(days=90), clock.now() - timedelta(days=1)
+    long_ago, later = clock.now() - timedelta(days=90), clock.now() - timedelta(days=days)
     held.begin_backfill(long_ago, ["ipv4"])
     held.release(summary(clock, "partial"))
-    shorter = acquire(open_store(), clock, "run-b", LEASE_SECONDS)
-    shorter.begin_backfill(yesterday, ["url"])
-    shorter.release(summary(clock), backfill_done=yesterday)
+    other = acquire(open_store(), clock, "run-b", LEASE_SECONDS)
+    other.begin_backfill(later, ["url"])
+    other.release(summary(clock), backfill_done=(later, ["url"]))
     backfill = read_state(open_store()).backfill
     assert backfill is not None
     assert (backfill.since, backfill.types) == (long_ago, ["ipv4"])
-    longer = acquire(open_store(), clock, "run-c", LEASE_SECONDS)
-    longer.begin_backfill(long_ago, ["ipv4"])
-    longer.release(summary(clock), backfill_done=long_ago)
+    again = acquire(open_store(), clock, "run-c", LEASE_SECONDS)
+    again.begin_backfill(long_ago, ["ipv4"])
+    again.release(summary(clock), backfill_done=(long_ago, ["ipv4"]))
     assert read_state(open_store()).backfill is None
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cluster25.errors import LeaseHeldError, LeaseLostError, StateDamagedError, StateUnavailableError
-from cluster25.state.document import State
-from cluster25.state.lease import acquire, read_checkpoint, read_state
+from cluster25.state.document import LONGEST_LEASE, State
+from cluster25.state.lease import acquire, read_checkpoint, read_state, request_reset
 from cluster25.state.store import ConflictError, Store
 from tests.clock import SimulatedClock
 from tests.state.conftest import OpenStore
@@ -248,3 +248,18 @@ def test_looking_at_the_checkpoint_takes_no_lease(open_store: OpenStore, clock: 
     assert state == held.state
     assert len(ledger) == 1
     assert open_store().read() == before
+
+
+@pytest.mark.parametrize("freed_by", ["the next run", "a reset"])
+def test_a_lease_taken_while_the_clock_was_ahead_blocks_nobody(
+    open_store: OpenStore, clock: SimulatedClock, freed_by: str
+) -> None:
+    clock.advance(LONGEST_LEASE.total_seconds() * 30)
+    zombie = acquire(open_store(), clock, "run-a", LEASE_SECONDS)
+    clock.advance(-LONGEST_LEASE.total_seconds() * 30)
+    if freed_by == "a reset":
+        assert request_reset(open_store(), clock)
+    held = acquire(open_store(), clock, "run-b", LEASE_SECONDS)
+    assert held.state.fence > zombie.state.fence
+    with pytest.raises(LeaseLostError):
+        zombie.record(entries(clock, "1"))
