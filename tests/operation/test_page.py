@@ -131,3 +131,12 @@ def test_a_state_that_cannot_be_read_is_a_page_too(
     shown = words_of(chromium.dump(address).document)
     assert "Failing The stored state has version 7" in shown
     assert app.get(html=True).status_code == 500
+
+
+@pytest.mark.usefixtures("settings")
+def test_while_an_earlier_start_is_imported_the_page_does_not_say_that_all_is_there() -> None:
+    importing = histories.HEALTHY.changed(start=histories.NOW - 30 * histories.INTERVAL)
+    for state, going_on in ((importing, True), (histories.HEALTHY, False)):
+        page = words_of(render_page(load_settings(), state, [], histories.NOW))
+        assert ("importing what was modified since" in page) == going_on
+        assert ("all modified before is in OpenCTI" in page) == (not going_on)
