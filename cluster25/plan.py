@@ -40,9 +40,13 @@ def make_plan(settings: Settings, state: State, now: datetime, request: RunReque
     return Plan(question, request.since, request.since)
 
 
-def watermark_of(state: State, now: datetime) -> datetime | None:
-    """The watermark; None also when it lies in the future, where only a clock that was ahead can take it."""
-    return state.watermark if state.watermark and state.watermark <= now else None
+def watermark_of(settings: Settings, state: State, now: datetime) -> datetime | None:
+    """The watermark; None also when it is so far in the future that only a wrong clock took it there.
+
+    Two machines' clocks may differ by the overlap: an export that starts so much earlier misses nothing.
+    """
+    latest = now + timedelta(seconds=settings.cluster25_overlap_sec)
+    return state.watermark if state.watermark and state.watermark <= latest else None
 
 
 def _regular(settings: Settings, state: State, now: datetime) -> Plan:
@@ -54,7 +58,7 @@ def _regular(settings: Settings, state: State, now: datetime) -> Plan:
     types: list[str] = sorted(settings.cluster25_indicator_types)
     question = Question(base_url=settings.cluster25_base_url, types=types)
     lookback = settings.import_start(now)
-    watermark = watermark_of(state, now)
+    watermark = watermark_of(settings, state, now)
     if state.watermark and not watermark:
         log.error(
             "the watermark %s lies in the future, so some clock was wrong: asking again since %s",

@@ -120,7 +120,7 @@ class Sync:
             now = self._clock.now()
             plan = make_plan(self._settings, lease.state, now, run.request)
             if plan.pins_start:
-                known = watermark_of(lease.state, now)
+                known = watermark_of(self._settings, lease.state, now)
                 lease.rewind(watermark=known, start=plan.start, question=plan.question)
             if run.request.since:
                 run.backfill = run.request.since, plan.question.types

@@ -91,11 +91,16 @@ def test_what_is_sent_again_is_wanted_whatever_its_age() -> None:
 
 
 def test_a_watermark_in_the_future_is_none_and_everything_is_asked_for_again() -> None:
-    ahead = after_a_clean_run(watermark=NOW + timedelta(seconds=1), floor=NOW)
+    ahead = after_a_clean_run(watermark=NOW + timedelta(seconds=901), floor=NOW)
     assert plan(ahead) == Plan(ALL, NOW - WEEK, None, pins_start=True)
     began = NOW - timedelta(days=9)
     assert plan(ahead.changed(start=began)) == Plan(ALL, began, None, pins_start=True)
-    assert plan(after_a_clean_run(watermark=NOW)).start == NOW - timedelta(seconds=900)
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 900])
+def test_clocks_may_differ_by_the_overlap_and_nothing_is_asked_for_again(seconds: int) -> None:
+    ahead = after_a_clean_run(watermark=NOW + timedelta(seconds=seconds))
+    assert plan(ahead) == Plan(ALL, NOW + timedelta(seconds=seconds - 900), FLOOR)
 
 
 def test_an_ordered_watermark_counts_also_where_nothing_was_asked_yet() -> None:

@@ -12,6 +12,7 @@ from dotenv import dotenv_values
 from cluster25.errors import SettingsError
 from cluster25.redaction import redact
 from cluster25.settings import Settings, google_cloud_project, load_settings
+from cluster25.state.document import LONGEST_LEASE
 
 ROOT = Path(__file__).parents[1]
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -368,3 +369,10 @@ def test_config_yml_sample_states_the_defaults(monkeypatch: pytest.MonkeyPatch) 
     defaults = load(monkeypatch).redacted()
     write_config((ROOT / "config.yml.sample").read_text(encoding="utf-8"))
     assert load(monkeypatch).redacted() == defaults
+
+
+def test_no_lease_is_set_that_would_count_as_none() -> None:
+    [longest] = [
+        bound.le for bound in Settings.model_fields["cluster25_lease_sec"].metadata if hasattr(bound, "le")
+    ]
+    assert longest == LONGEST_LEASE.total_seconds()

@@ -18,6 +18,7 @@ WAIT_SECONDS = 15.0
 """Between two tries while another run holds the lease, OpenCTI's queue is full, or a peer is away."""
 
 REGULAR_TRIGGERS = {"scheduler", "loop"}
+"""Of the runs that keep the watermark going; nobody waits for one made by hand."""
 
 FAILURES = 5
 """So many failed runs in a row end a backfill; the same command goes on where it ended."""

@@ -30,8 +30,9 @@ def health_of(state: State, interval_seconds: float, budget_seconds: float, now:
 
     While a run is under way it may also be its budget longer ago.
     """
-    interval, budget = timedelta(seconds=interval_seconds), timedelta(seconds=budget_seconds)
+    interval = timedelta(seconds=interval_seconds)
     busy = state.lease_held_at(now)
+    longest = 3 * interval + timedelta(seconds=budget_seconds if busy else 0)
     if state.failing_since:
         return _failing(state, state.failing_since, now)
     if state.skipped_since and now - state.skipped_since > 2 * interval:
@@ -43,7 +44,7 @@ def health_of(state: State, interval_seconds: float, budget_seconds: float, now:
             "Its workers are too few, or stuck.",
         )
     success = next((run for run in state.runs if run.outcome in SUCCESSES and run.trigger != RETRY), None)
-    if success and now - success.ended_at <= 3 * interval + budget * busy:
+    if success and now - success.ended_at <= longest:
         return Health("healthy", [f"The last success ended {spoken(now - success.ended_at)} ago."])
     if busy and not state.runs:
         return Health("starting", ["The first run is under way."])
